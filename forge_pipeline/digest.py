@@ -1,0 +1,46 @@
+"""Digests of bytes and of JSON values: the names by which the engine knows everything."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from blake3 import blake3
+
+# 160 bits: as git's object names. BLAKE3 hashes a 2K photo in 1.3 ms where SHA-256 takes 4.7.
+DIGEST_BYTES = 20
+_READ_BYTES = 1 << 20
+
+
+def digest_bytes(*parts: bytes | bytearray | memoryview) -> str:
+    """Name some bytes: 40 hex digits of BLAKE3 over the parts, one after the other."""
+    hasher = blake3()
+    for part in parts:
+        hasher.update(part)
+    return hasher.hexdigest(length=DIGEST_BYTES)
+
+
+def digest_chunks(chunks: Iterable[bytes]) -> str:
+    """Name bytes that arrive in pieces."""
+    hasher = blake3()
+    for chunk in chunks:
+        hasher.update(chunk)
+    return hasher.hexdigest(length=DIGEST_BYTES)
+
+
+def digest_file(path: Path | str) -> str:
+    """Name a file's bytes without holding them all in memory."""
+    with open(path, "rb") as stream:
+        return digest_chunks(iter(lambda: stream.read(_READ_BYTES), b""))
+
+
+def canonical_json(value: Any) -> str:
+    """Spell a JSON value in exactly one way: sorted keys, no spaces, shortest floats; NaN is refused."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def digest_json(value: Any) -> str:
+    """Name a JSON value by its canonical spelling."""
+    return digest_bytes(canonical_json(value).encode())
