@@ -1,0 +1,495 @@
+"""The verbs that a command, a notebook or a test calls: run, check, plan, explain, and what they stand on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from forge_pipeline.errors import CommandError, ForgeError, FrozenDiffers, RecipeError, RunFailed
+from forge_pipeline.events import Event, ExportDone, Note, RunEnded, RunResult, Status
+
+if TYPE_CHECKING:
+    from forge_pipeline.cache.place import Cache
+    from forge_pipeline.cache.sweep import CacheSize, Collected, Damage
+    from forge_pipeline.compiled import Graph
+    from forge_pipeline.lock import Lock
+    from forge_pipeline.plan import PlanReport
+    from forge_pipeline.recipe import Recipe
+    from forge_pipeline.run import Scheduler
+    from forge_pipeline.run.exports import Exporter, Prepared
+    from forge_pipeline.step import Metric, Operator
+
+Announce = Callable[[Event], None]
+
+
+def _silent(event: Event) -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a command line says about one run. Nothing but `sets` can change a byte of a result.
+
+    Attributes:
+        directory: where relative paths start.
+        sets: assignments over the recipe, `vars.scale=2`.
+        cache: the cache's folder (default: `.forge/cache` under `directory`).
+        executor: `inline` or `threads` (default: what the recipe says, else threads).
+        workers: how many tasks at once (default: one a core).
+        until: the last step to run; nothing is published, but for this step's own export beside its place.
+        sample: only the first so many files of every source; exports go to `PATH.sample-N`.
+        frozen: fail when the result would differ from the lock's.
+        verify: how many known actions to run again and compare.
+    """
+
+    directory: Path = Path()
+    sets: tuple[str, ...] = ()
+    cache: Path | None = None
+    executor: str | None = None
+    workers: int | None = None
+    until: str | None = None
+    sample: int | None = None
+    frozen: bool = False
+    verify: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CheckSummary:
+    """A recipe that is right."""
+
+    name: str
+    steps: int
+
+
+# --- recipes --------------------------------------------------------------------------------------
+
+
+def check(recipe: Path, options: Options) -> CheckSummary:
+    """Check a recipe against its operators.
+
+    Raises:
+        RecipeError: everything that is wrong, at once.
+    """
+    graph, _ = _compile(recipe, options)
+    return CheckSummary(graph.name, len(graph.nodes))
+
+
+def graph_text(recipe: Path, options: Options, kind: str) -> str:
+    """Draw a recipe's graph.
+
+    Args:
+        kind: `mermaid` or `dot`.
+    """
+    from forge_pipeline.drawing import draw_graph
+
+    return draw_graph(_compile(recipe, options)[0], kind)
+
+
+def operators() -> dict[str, type[Operator]]:
+    """Return all installed operators by name."""
+    from forge_pipeline.registry import Registry
+
+    return Registry.installed().operators()
+
+
+def metrics() -> dict[str, type[Metric]]:
+    """Return all installed metrics by name."""
+    from forge_pipeline.registry import Registry
+
+    return Registry.installed().metrics()
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema of recipes, with every installed operator's parameters."""
+    from forge_pipeline.schema import recipe_schema
+
+    return recipe_schema(operators())
+
+
+# --- runs -----------------------------------------------------------------------------------------
+
+
+def run(recipe: Path, options: Options, announce: Announce) -> RunResult:
+    """Run a recipe: do what is not known, publish its exports, write its lock.
+
+    Returns:
+        What was done, also when the run failed within the recipe's own terms (status `failed`) or was interrupted.
+
+    Raises:
+        RecipeError, CommandError: nothing was run.
+        EnvironmentFault: the machine did not let us; what was done is kept.
+        FrozenDiffers: `frozen`, and the result would differ.
+    """
+    started = time.monotonic()
+    with (
+        _warnings_told(announce),
+        _opened(options, announce) as cache,
+        _session(recipe, options, announce, cache) as session,
+    ):
+        status: Status = "done"
+        exports: tuple[ExportDone, ...] = ()
+        error = ""
+        try:
+            exports = session.run()
+        except KeyboardInterrupt:
+            if session.scheduler.jobs.abandoned:
+                raise
+            status = "interrupted"
+            session.scheduler.jobs.interrupted = True
+            session.stop()
+        except RunFailed as failed:
+            status, error = "failed", str(failed)
+            session.stop()
+        except BaseException as fault:
+            # What was done is kept as far as the machine lets us; the fault itself is what the user must hear of.
+            with contextlib.suppress(Exception):
+                session.stop()
+                session.end("failed")
+            if isinstance(fault, ForgeError):
+                announce(RunEnded(session.result("failed", started, (), str(fault))))
+            raise
+        session.end(status)
+        result = session.result(status, started, exports, error)
+    announce(RunEnded(result))
+    return result
+
+
+def plan(recipe: Path, options: Options, announce: Announce = _silent) -> PlanReport:
+    """Say what a run would do, and why, without doing it."""
+    from forge_pipeline.plan import report
+
+    with _opened(options, announce) as cache, _session(recipe, options, _silent, cache, dry=True) as session:
+        session.open()
+        session.scheduler.pump()
+        found = report(session.scheduler, session.exporter)
+        session.end("planned")
+        return found
+
+
+def explain(recipe: Path, options: Options, sample: str, announce: Announce = _silent) -> str:
+    """Tell a sample's whole line, from its source to its file or to the reason why it was dropped."""
+    from forge_pipeline.explain import explain_sample
+
+    with _opened(options, announce) as cache:
+        return explain_sample(cache.index, _graph(recipe, options, cache), _identity(recipe), sample, options.directory)
+
+
+# --- caches ---------------------------------------------------------------------------------------
+
+
+def cache_size(cache: Path) -> CacheSize:
+    """Measure a cache."""
+    from forge_pipeline.cache.sweep import cache_size
+
+    with _existing(cache) as opened:
+        return cache_size(opened)
+
+
+def cache_verify(cache: Path) -> list[Damage]:
+    """Find damaged payloads."""
+    from forge_pipeline.cache.sweep import verify_cache
+
+    with _existing(cache) as opened:
+        return verify_cache(opened)
+
+
+def cache_collect(cache: Path, keep_last: int) -> Collected:
+    """Let go what the last runs do not stand on."""
+    from forge_pipeline.cache.sweep import collect_cache
+
+    with _existing(cache) as opened:
+        return collect_cache(opened, keep_last)
+
+
+@contextlib.contextmanager
+def _existing(cache: Path) -> Iterator[Cache]:
+    from forge_pipeline.cache.place import open_cache
+
+    if not (cache / "index.sqlite").is_file():
+        raise CommandError(f"{cache}: there is no cache", "--cache DIR, or run a recipe first")
+    with open_cache(cache) as opened:
+        yield opened
+
+
+# --- the parts of a run ---------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _opened(options: Options, announce: Announce) -> Iterator[Cache]:
+    from forge_pipeline.cache.place import open_cache
+
+    root = options.cache or options.directory / ".forge" / "cache"
+    with open_cache(root.absolute(), lambda text: announce(Note(text))) as cache:
+        yield cache
+
+
+def _compile(recipe: Path, options: Options) -> tuple[Graph, Recipe]:
+    from forge_pipeline.graph import compile_graph, operator_problems
+    from forge_pipeline.recipe.load import load_recipe
+    from forge_pipeline.registry import Registry
+
+    registry = Registry.installed()
+    try:
+        loaded = load_recipe(recipe, options.sets)
+    except RecipeError as error:
+        if error.partial is None:
+            raise
+        raise RecipeError([*error.problems, *operator_problems(error.partial, registry)]) from None
+    return compile_graph(loaded, registry, options.directory), loaded
+
+
+def _graph(recipe: Path, options: Options, cache: Cache) -> Graph:
+    from forge_pipeline.kept_plan import kept_graph
+    from forge_pipeline.kernel_cache import place_kernel_cache
+    from forge_pipeline.registry import Codecs
+
+    place_kernel_cache()
+
+    def compile_now() -> tuple[Graph, tuple[Path, ...]]:
+        graph, loaded = _compile(recipe, options)
+        cache.index.settle_codecs(Codecs().versions())
+        return graph, (*loaded.files, *loaded.imports)
+
+    if not recipe.is_file():
+        raise CommandError(f"{recipe}: there is no such recipe", "give the path of a .yaml, .hcl or .json file")
+    return kept_graph(cache.index, recipe, options.sets, options.directory, compile_now)
+
+
+@dataclass
+class _Session:
+    """One run's parts, put together."""
+
+    graph: Graph
+    scheduler: Scheduler
+    exporter: Exporter
+    recipe: Path
+    options: Options
+    announce: Announce
+
+    @property
+    def partial(self) -> bool:
+        """Whether the run does less than the recipe: then it touches neither the published folders nor the lock."""
+        return self.options.until is not None or self.options.sample is not None
+
+    def run(self) -> tuple[ExportDone, ...]:
+        """Do all of it."""
+        if self.options.frozen and self.partial:
+            raise CommandError(
+                "--frozen holds a whole run against the lock, and --sample and --until do less", "leave one of them out"
+            )
+        locked = self._locked() if self.options.frozen else None
+        self.open()
+        self.scheduler.pump()
+        self._check_budgets()
+        exports = self._export(locked)
+        if self.options.verify:
+            from forge_pipeline.run.verify import verify_known
+
+            verify_known(self.scheduler, self.options.verify)
+        if not self.partial and not self.options.frozen:
+            self._write_lock()
+        return exports
+
+    def open(self) -> None:
+        """List the sources, and refuse exports that would write into them."""
+        self.scheduler.open()
+        self._check_paths()
+
+    def result(self, status: Status, started: float, exports: tuple[ExportDone, ...], error: str) -> RunResult:
+        """Sum up the run."""
+        return RunResult(
+            recipe=self.graph.name,
+            status=status,
+            seconds=round(time.monotonic() - started, 3),
+            steps={step: ledger.counts() for step, ledger in self.scheduler.ledgers.items()},
+            exports=exports,
+            failures=tuple(self.scheduler.failures),
+            error=error,
+        )
+
+    def stop(self) -> None:
+        """Wait for what is in flight and record it."""
+        self.scheduler.finish_in_flight()
+
+    def end(self, status: str) -> None:
+        """Close the run in the index. Only whole runs become what later ones are compared with."""
+        steps = {step: ledger.dataset for step, ledger in self.scheduler.ledgers.items() if ledger.dataset}
+        if self.scheduler.run_id:
+            status = "partial" if status == "done" and self.partial else status
+            self.scheduler.index.end_run(self.scheduler.run_id, status, steps)
+
+    def _check_budgets(self) -> None:
+        over = self.scheduler.over_budget()
+        if over:
+            told = [f"step '{step}': {why}" for step, why in over.items()]
+            ledgers = {step.partition("[")[0]: self.scheduler.ledgers[step] for step in over}
+            allow = " ".join(f"--set steps.{step}.max_errors={ledger.failed}" for step, ledger in ledgers.items())
+            # Without any sample there is nothing to go on with: they have one cause.
+            hopeless = any(ledger.failed == ledger.entered for ledger in ledgers.values())
+            raise RunFailed(
+                "\n".join([*told, "nothing was exported"]), "" if hopeless else f"to go on without them: {allow}"
+            )
+
+    def _export(self, locked: Lock | None) -> tuple[ExportDone, ...]:
+        from forge_pipeline.events import StepFinished
+
+        done: list[ExportDone] = []
+        prepared: list[Prepared] = []
+        for node in self.graph.nodes:
+            if node.shape != "export":
+                continue
+            unchanged = self.exporter.unchanged(node)
+            if unchanged is not None:
+                counts = self.scheduler.ledgers[node.id].counts()
+                self.announce(StepFinished(node.id, counts, reused_whole=True))
+                done.append(self.exporter.done(node, unchanged))
+            else:
+                prepared.append(self.exporter.prepare(node))
+        self._check_budgets()
+        if locked is not None:
+            self._compare(locked)
+        done += [self.exporter.publish(one) for one in prepared]
+        order = [node.id for node in self.graph.nodes]
+        return tuple(sorted(done, key=lambda one: order.index(one.step)))
+
+    def _check_paths(self) -> None:
+        from forge_pipeline.publish import check_export_paths
+
+        exports = {n.id: self.exporter.folder(n) for n in self.graph.nodes if n.shape == "export"}
+        sources = {step: self._read_from(step) for step in self.scheduler.datasets.listings}
+        check_export_paths(exports, sources)
+
+    def _read_from(self, step: str) -> list[Path]:
+        """Name all that a source reads: the folders that it searches, and the files that it found."""
+        from forge_pipeline.step import Source
+
+        operator = self.scheduler.bench.operator(self.graph[step].doing)
+        assert isinstance(operator, Source)
+        found = {Path(found.entry.location.path) for found in self.scheduler.datasets.listings[step]}
+        return [*operator.roots(self.options.directory), *sorted(found)]
+
+    # --- the lock -------------------------------------------------------------------------------
+
+    def _locked(self) -> Lock:
+        from forge_pipeline.lock import lock_path, read_lock
+
+        path = lock_path(self.recipe)
+        locked = read_lock(path)
+        if locked is None:
+            raise CommandError(f"--frozen: there is no lock {path}", f"forge-run {self.recipe}")
+        return locked
+
+    def _compare(self, locked: Lock) -> None:
+        from forge_pipeline.lock import differences, lock_path
+        from forge_pipeline.run.scheduler import explain_config
+
+        index = self.scheduler.index
+        found = differences(locked, self._now(), lambda _, before, now: explain_config(index, before, now))
+        if found:
+            path = lock_path(self.recipe)
+            raise FrozenDiffers(
+                "\n".join([f"--frozen: the result would differ from {path}:", *(f"  {line}" for line in found)]),
+                f"forge-run {self.recipe}  (and commit the new lock)",
+            )
+
+    def _now(self) -> Lock:
+        from forge_pipeline.lock import Lock, LockedSource, LockedStep
+        from forge_pipeline.run.sources import digest_of
+
+        ledgers = self.scheduler.ledgers
+        return Lock(
+            recipe=self.graph.digest,
+            sources={
+                step: LockedSource(len(listing), digest_of(self.graph[step], listing))
+                for step, listing in self.scheduler.datasets.listings.items()
+            },
+            steps={
+                step: LockedStep(
+                    use=ledger.node.use,
+                    config=ledger.node.doing.digest,
+                    entered=ledger.entered,
+                    out=ledger.out,
+                    failed=ledger.failed,
+                    rows=ledger.rows_digest,
+                    dropped=dict(sorted(ledger.dropped.items())),
+                )
+                for step, ledger in ledgers.items()
+            },
+        )
+
+    def _write_lock(self) -> None:
+        from forge_pipeline.lock import lock_path, write_lock
+
+        path = lock_path(self.recipe)
+        try:
+            write_lock(path, self._now())
+        except OSError as error:
+            self.announce(Note(f"{path}: the lock could not be written: {(error.strerror or str(error)).lower()}"))
+
+
+@contextlib.contextmanager
+def _session(recipe: Path, options: Options, announce: Announce, cache: Cache, dry: bool = False) -> Iterator[_Session]:
+    graph = _graph(recipe, options, cache)
+    if options.until is not None:
+        if options.until not in graph:
+            from forge_pipeline.recipe.suggest import suggest
+
+            steps = [node.id for node in graph.nodes]
+            near = suggest(options.until, steps)
+            hint = f"--until {near}" if near else f"the recipe has: {', '.join(steps)}"
+            raise CommandError(f"--until: the recipe has no step '{options.until}'", hint)
+        graph = graph.until(options.until)
+    from forge_pipeline.bench import Bench
+    from forge_pipeline.executors.inline import InlineExecutor
+    from forge_pipeline.executors.pool import ThreadsExecutor
+    from forge_pipeline.run import RunSettings, Scheduler
+    from forge_pipeline.run.exports import Exporter
+
+    bench = Bench(cache.store, cache.index)
+    workers = options.workers or graph.workers or _cores()
+    inline = (options.executor or graph.executor) == "inline"
+    executor = InlineExecutor(bench) if inline else ThreadsExecutor(bench, workers)
+    settings = RunSettings(options.directory, first=options.sample, dry=dry, recipe=_identity(recipe))
+    scheduler = Scheduler(graph, bench, cache.index, executor, announce, settings)
+    suffix = ""
+    if options.sample is not None:
+        suffix = f".sample-{options.sample}"
+    elif options.until is not None:
+        suffix = f".until-{options.until}"
+    try:
+        yield _Session(graph, scheduler, Exporter(scheduler, suffix), recipe, options, announce)
+    finally:
+        executor.close(wait=not scheduler.jobs.abandoned)
+
+
+@contextlib.contextmanager
+def _warnings_told(announce: Announce) -> Iterator[None]:
+    """Tell what operators and libraries warn of (kernels are being compiled) among the lines of a run."""
+    import logging
+
+    class Teller(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            announce(Note(record.getMessage()))
+
+    logger, teller = logging.getLogger(), Teller(logging.WARNING)
+    logger.addHandler(teller)
+    try:
+        yield
+    finally:
+        logger.removeHandler(teller)
+
+
+def _identity(recipe: Path) -> str:
+    """Name a recipe among those that share a cache: one name for its three spellings, as they share a lock."""
+    from forge_pipeline.lock import lock_path
+
+    return str(lock_path(recipe).absolute())
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,90 @@
+"""What a worker has at hand: payloads, what is known, operators ready to use, files that must not change."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from forge_pipeline.cache.store import Payload, PayloadMissing, Store
+from forge_pipeline.compiled import Doing, OperatorRef
+from forge_pipeline.digest import canonical_json, digest_bytes, digest_file
+from forge_pipeline.errors import EnvironmentFault
+from forge_pipeline.files import NAMELESS, SourceFile
+from forge_pipeline.registry import Codecs, load_class
+from forge_pipeline.reuse import Memory
+from forge_pipeline.sample import Sample
+from forge_pipeline.step import Operator
+
+
+class Bench:
+    """What a worker has at hand: payloads, what is known, operators ready to use. Safe for many threads."""
+
+    def __init__(self, store: Store, memory: Memory, codecs: Codecs | None = None) -> None:
+        self.store = store
+        self.memory = memory
+        self.codecs = codecs or Codecs()
+        self._operators: dict[tuple[OperatorRef, str], Operator] = {}
+
+    def operator(self, doing: Doing) -> Operator:
+        """Return the operator with its parameters, built once."""
+        key = (doing.operator, canonical_json(doing.params))
+        if key not in self._operators:
+            cls = load_class(doing.operator)
+            self._operators[key] = cls(cls.Params.model_validate(dict(doing.params)))
+        return self._operators[key]
+
+    def stored(self, digest: str) -> Payload | None:
+        """Return a payload that is in the store now."""
+        payload = self.memory.payload(digest)
+        return payload if payload is not None and self.store.has(payload) else None
+
+    def value(self, sample: Sample) -> Any:
+        """Return the value of a sample: a file, or what its payload decodes to. Raises PayloadMissing."""
+        if sample.location is not None and sample.kind in ("file", "video"):
+            return source_file(sample)
+        payload = self.memory.payload(sample.digest)
+        if payload is None:
+            raise PayloadMissing(sample.digest)
+        codec = self.codecs[sample.kind]
+        return codec.freeze(codec.decode(self.store.read(payload)))
+
+
+def source_file(sample: Sample) -> CheckedFile:
+    """Return the file behind a sample of a source."""
+    assert sample.location is not None
+    return CheckedFile(SourceFile(NAMELESS, sample.digest, sample.location))
+
+
+class CheckedFile:
+    """A source file that must still be what it was when it was listed: a result is recorded under that digest."""
+
+    def __init__(self, file: SourceFile) -> None:
+        self._file = file
+        self.name = file.name
+        self.digest = file.digest
+
+    def read(self) -> bytes:
+        """Return all bytes, verified."""
+        data = self._file.read()
+        self._check(digest_bytes(data))
+        return data
+
+    def open(self) -> BinaryIO:
+        """Open the verified bytes."""
+        return io.BytesIO(self.read())
+
+    @contextlib.contextmanager
+    def on_disk(self) -> Iterator[Path]:
+        """Lend a path of a real file; its bytes are verified when the block ends."""
+        with self._file.on_disk() as path:
+            yield path
+            self._check(digest_file(path))
+
+    def _check(self, found: str) -> None:
+        if found != self.digest:
+            raise EnvironmentFault(
+                f"{self._file.location}: changed while the run was reading it", "run again when it is no longer written"
+            )

@@ -1,0 +1,159 @@
+"""Where the bytes of a source file lie, on disk or inside an archive, and how they are read without touching them."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from forge_pipeline.archives import Archive, Member, open_archive, read_member
+from forge_pipeline.digest import digest_bytes, digest_file
+from forge_pipeline.errors import EnvironmentFault
+from forge_pipeline.sample import Location
+
+NAMELESS = "this file"
+"""What an operator is told as a file's name: a result is recorded under the content, which may have many names."""
+
+_MAX_OPEN_ARCHIVES = 16
+# A file whose time stamp is not clearly older than the moment we read it may have changed since within one tick of
+# the file system's clock ("racily clean", as git says); 20 ms covers Linux' 4 to 10 ms. File systems that stamp whole
+# seconds (FAT: every two) show it by a zero fraction.
+_TICK_NS = 20_000_000
+_COARSE_TICK_NS = 2_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A source file that an operator may read: `step.File` over a place.
+
+    Attributes:
+        name: relative path with suffix.
+        digest: BLAKE3 of the bytes.
+        location: where they lie.
+    """
+
+    name: str
+    digest: str
+    location: Location
+
+    def read(self) -> bytes:
+        """Return all bytes. Raises DataError `damaged` for a member that cannot be unpacked, EnvironmentFault."""
+        return read_location(self.location)
+
+    def open(self) -> BinaryIO:
+        """Open the bytes for reading from the start; seekable. A header costs no more than itself."""
+        return open_location(self.location)
+
+    @contextlib.contextmanager
+    def on_disk(self) -> Iterator[Path]:
+        """Lend a path: the file itself, or a copy of the archive's member for the time of the block."""
+        if self.location.member is None:
+            yield Path(self.location.path)
+            return
+        with tempfile.TemporaryDirectory(prefix="forge-") as folder:
+            path = Path(folder, "member" + PurePosixPath(self.name).suffix)
+            path.write_bytes(self.read())
+            yield path
+
+
+def read_location(location: Location) -> bytes:
+    """Return all bytes that lie at a place.
+
+    Raises:
+        DataError: `damaged`, `damaged_archive`.
+        EnvironmentFault: the file or member is not there or cannot be read.
+    """
+    with _told(location):
+        if location.member is None:
+            with open(location.path, "rb") as stream:
+                return stream.read()
+        return read_member(_OPEN.archive(location.path), location.member)
+
+
+def open_location(location: Location) -> BinaryIO:
+    """Open the bytes that lie at a place; raises as `read_location`."""
+    with _told(location):
+        if location.member is None:
+            return open(location.path, "rb")
+        return _OPEN.archive(location.path).open(location.member)
+
+
+def digest_location(location: Location) -> str:
+    """Name the bytes that lie at a place; raises as `read_location`."""
+    if location.member is not None:
+        return digest_bytes(read_location(location))
+    with _told(location):
+        return digest_file(location.path)
+
+
+def stat_identity(path: Path | str) -> tuple[int, int, int, int]:
+    """Return what tells a changed file without reading it: size, mtime_ns, ctime_ns, inode."""
+    found = os.stat(path)  # noqa: PTH116 - called for every source of an unchanged run; building a Path doubles it
+    # SQLite's integers have 63 bits and a sign; some file systems number inodes beyond.
+    return (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino & (2**63 - 1))
+
+
+def is_settled(mtime_ns: int, ctime_ns: int, seen_ns: int) -> bool:
+    """Tell whether the times of a file are old enough, at the moment when it was read, for any later change to show."""
+    tick = _COARSE_TICK_NS if mtime_ns % 1_000_000_000 == 0 and ctime_ns % 1_000_000_000 == 0 else _TICK_NS
+    return max(mtime_ns, ctime_ns) + tick < seen_ns
+
+
+def list_members(path: Path | str) -> list[Member]:
+    """List the files of an archive in its own order: (name, size, problem); a problem says why it must not be read.
+
+    Raises:
+        DataError: `damaged_archive`.
+        EnvironmentFault: it cannot be read.
+    """
+    with _told(Location(os.fspath(path))):
+        return list(_OPEN.archive(os.fspath(path)).members)
+
+
+@contextlib.contextmanager
+def _told(location: Location) -> Iterator[None]:
+    """Say for a user what the machine refused."""
+    try:
+        yield
+    except io.UnsupportedOperation:
+        raise
+    except OSError as error:
+        raise EnvironmentFault(f"{location}: cannot be read ({(error.strerror or str(error)).lower()})") from error
+    except KeyError as error:
+        raise EnvironmentFault(f"{location}: the archive has no such member that is safe to read") from error
+
+
+class _Slot:
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.archive: Archive | None = None
+
+
+class _OpenArchives:
+    """Archives of this process that are open, least recently used first: a list of members is read once."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._slots: dict[tuple[object, ...], _Slot] = {}
+
+    def archive(self, path: str) -> Archive:
+        # The process id, because a forked child shares the file position of its parent's handles.
+        key = (os.getpid(), path, *stat_identity(path))
+        with self._lock:
+            slot = self._slots.pop(key, None) or _Slot()
+            self._slots[key] = slot
+            while len(self._slots) > _MAX_OPEN_ARCHIVES:
+                del self._slots[next(iter(self._slots))]
+        with slot.lock:
+            if slot.archive is None:
+                slot.archive = open_archive(path)
+            return slot.archive
+
+
+_OPEN = _OpenArchives()

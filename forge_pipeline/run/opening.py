@@ -1,0 +1,94 @@
+"""The opening of a run: what lies at the sources, which steps are reused whole, and why the others are not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from forge_pipeline.bench import Bench
+from forge_pipeline.cache.index import DatasetRow, Index
+from forge_pipeline.compiled import Graph, Node
+from forge_pipeline.reuse import StepDecision, decide_step
+from forge_pipeline.run.datasets import Datasets
+from forge_pipeline.run.ledger import Ledger
+from forge_pipeline.run.sources import list_source, listing_digest
+from forge_pipeline.task import stores
+
+
+class Opening:
+    """Decides which steps of a run are walked."""
+
+    def __init__(self, graph: Graph, index: Index, ledgers: dict[str, Ledger], datasets: Datasets, recipe: str) -> None:
+        self._graph = graph
+        self._index = index
+        self._ledgers = ledgers
+        self._datasets = datasets
+        last = index.last_run(recipe)
+        self._before = last[1] if last else {}
+
+    def decide(self, bench: Bench, directory: Path, first: int | None) -> frozenset[str]:
+        """List the sources, and name the steps that are walked."""
+        for node in self._graph.nodes:
+            if node.shape == "source":
+                listing = list_source(node, bench, self._index, directory, first)
+                self._datasets.listings[node.id] = listing
+            if node.shape != "export":
+                self._try_whole(node)
+        self._walk_what_is_not_kept()
+        return frozenset(n.id for n in self._graph.nodes if self._ledgers[n.id].walked and n.shape != "export")
+
+    def last_counts(self, step: str) -> dict[str, float] | None:
+        """Return the account of a step in the last finished run."""
+        before = self._last(step)
+        return before.counts if before else None
+
+    def step_decision(self, node: Node, known: bool) -> StepDecision:
+        """Decide for a step, with the reasons."""
+        before = self._last(node.id)
+        last_config = self._index.config(before.config) if before else None
+        reasons = [] if known else self._input_reasons(node, before)
+        return decide_step(known, node.doing.config, last_config, reasons)
+
+    def _try_whole(self, node: Node) -> None:
+        ledger = self._ledgers[node.id]
+        if node.shape == "source":
+            inputs = listing_digest(node, self._datasets.listings[node.id])
+        else:
+            inputs = self._datasets.inputs_digest(node)
+        known = self._index.find_dataset(node.id, node.doing.digest, inputs) if inputs and node.cached else None
+        ledger.reasons = self.step_decision(node, known is not None).reasons
+        if known is not None:
+            ledger.reuse_whole(known.id, known.rows_digest, known.counts)
+
+    def _walk_what_is_not_kept(self) -> None:
+        """A step reused whole can feed a walked one only from kept bytes; else it is walked too, action by action."""
+        for node in reversed(self._graph.nodes):
+            if self._ledgers[node.id].walked or node.shape not in ("source", "transform"):
+                continue
+            takers = [taker for taker, _, _ in self._graph.consumers[node.id] if taker.shape != "export"]
+            needed = any(self._ledgers[taker.id].walked for taker in takers)
+            if needed and node.makes == "image" and not stores(self._graph, node.id):
+                why = "its images are not kept, and a step below needs them"
+                known = self._ledgers[node.id].dataset
+                self._ledgers[node.id] = Ledger(node, same_before=known, reasons=(why,))
+
+    def _input_reasons(self, node: Node, before: DatasetRow | None) -> list[str]:
+        if node.shape == "source":
+            return self._listing_reasons(node, before) if before is not None else []
+        refs = [ref for refs in node.inputs.values() for ref in refs]
+        return [f"'{ref.step}' differs" for ref in refs if self._ledgers[ref.step].walked]
+
+    def _listing_reasons(self, node: Node, before: DatasetRow) -> list[str]:
+        was = {row.key: row.fields.get("source.digest") for row in self._index.samples(before.id)}
+        for row in self._index.rejects(before.id, node.id):
+            was[row.key] = row.trail[0].fields.get("source.digest") if row.trail else None
+        now = {f"{node.id}/{found.entry.name}": found.digest for found in self._datasets.listings[node.id]}
+        counted: Mapping[str, int] = {
+            "new": sum(key not in was for key in now),
+            "changed": sum(key in was and was[key] != digest for key, digest in now.items()),
+            "removed": sum(key not in now for key in was),
+        }
+        return [f"{count} {word} input{'s' if count > 1 else ''}" for word, count in counted.items() if count]
+
+    def _last(self, step: str) -> DatasetRow | None:
+        return self._index.dataset(self._before[step]) if step in self._before else None

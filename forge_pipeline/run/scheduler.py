@@ -1,0 +1,387 @@
+"""The scheduler of one run: feeds samples down the graph, and decides at the barriers."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from forge_pipeline.bench import Bench
+from forge_pipeline.cache.index import Index
+from forge_pipeline.cache.store import PayloadMissing
+from forge_pipeline.compiled import Graph, Node
+from forge_pipeline.digest import canonical_json
+from forge_pipeline.errors import BrokenPromise
+from forge_pipeline.events import Event, Failure, RunStarted, StepFinished
+from forge_pipeline.executors.base import Executor
+from forge_pipeline.reuse import config_differences, decide_action
+from forge_pipeline.run.branches import (
+    Start,
+    busy_keys,
+    feeders,
+    files_start,
+    pixels_bytes,
+    ranked_start,
+    root_branch,
+    waiting_branch,
+)
+from forge_pipeline.run.datasets import Datasets, content_digest
+from forge_pipeline.run.jobs import Jobs
+from forge_pipeline.run.ledger import Ledger
+from forge_pipeline.run.opening import Opening
+from forge_pipeline.run.recorder import Recorder
+from forge_pipeline.run.repairs import Repairs
+from forge_pipeline.run.sources import digest_of, file_sample, identify
+from forge_pipeline.sample import Link, Sample
+from forge_pipeline.task import (
+    Branch,
+    Done,
+    Outcome,
+    Result,
+    Visit,
+    action_key,
+    compose_child,
+    cuts,
+    read_result,
+    source_branch,
+    through,
+    waits_for_all,
+)
+from forge_pipeline.walk import NotAtHand, Walk
+from forge_pipeline.worker import Columns, run_decide
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """How a run goes about it; nothing here can change a byte of a result.
+
+    Attributes:
+        directory: where relative source paths start.
+        first: only the first so many files of each source.
+        dry: look, decide, count; run nothing.
+        memory_bytes: how many bytes of pixels may be in flight.
+        recipe: which recipe this is, among those that share a cache: runs are compared with runs of the same.
+    """
+
+    directory: Path
+    first: int | None = None
+    dry: bool = False
+    memory_bytes: int = 0
+    recipe: str = ""
+
+
+class Scheduler:
+    """One run of one graph."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        bench: Bench,
+        index: Index,
+        executor: Executor,
+        announce: Callable[[Event], None],
+        settings: RunSettings,
+    ) -> None:
+        self.graph = graph
+        self.bench = bench
+        self.index = index
+        self.settings = settings
+        self.ledgers: dict[str, Ledger] = {node.id: Ledger(node) for node in graph.nodes}
+        self.datasets = Datasets(graph, index, self.ledgers)
+        self.recorder = Recorder(graph, index, self.ledgers, self.datasets, announce)
+        self.jobs = Jobs(executor, graph.seed, settings.memory_bytes, self.recorder.note)
+        self.repairs = Repairs(graph, bench, self.datasets, self.jobs, self.recorder)
+        self.opening = Opening(graph, index, self.ledgers, self.datasets, settings.recipe)
+        self.run_id = 0
+        self._walked: frozenset[str] = frozenset()
+        self._starts: dict[str, Start] = {}
+
+    @property
+    def failures(self) -> list[Failure]:
+        """The samples that broke."""
+        return self.recorder.failures
+
+    # --- the story of a run ---------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Look at the sources, and decide which steps are walked."""
+        self.run_id = self.recorder.run_id = self.index.begin_run(self.settings.recipe)
+        self.recorder.announce(RunStarted(self.graph.name, {node.id: node.use for node in self.graph.nodes}))
+        self._walked = self.opening.decide(self.bench, self.settings.directory, self.settings.first)
+        for node in self.graph.nodes:
+            if node.id in self._walked:
+                self._open_step(node)
+        for node in self.graph.nodes:
+            if node.shape != "export" and node.id not in self._walked:
+                self.recorder.tell_failures_of(node.id)
+                self.recorder.announce(StepFinished(node.id, self.ledgers[node.id].counts(), reused_whole=True))
+                self._feed_roots(node)
+                self._feed_waiters(node)
+
+    def pump(self) -> None:
+        """Run everything up to the exports."""
+        with self.jobs.interruptible():
+            self._advance()
+            while not all(ledger.complete for ledger in self.ledgers.values() if ledger.node.shape != "export"):
+                self.jobs.raise_if_interrupted()
+                self._step_forward()
+                self.index.raise_fault()
+            self.jobs.raise_if_interrupted()
+
+    def finish_in_flight(self) -> None:
+        """Wait for the tasks that are out and record what they did; for a run that ends early."""
+        self.jobs.finish()
+        self.index.flush()
+
+    def over_budget(self) -> dict[str, str]:
+        """Name every step whose error budget is exceeded, and say how."""
+        told = {step: ledger.over_budget() for step, ledger in self.ledgers.items()}
+        return {step: why for step, why in told.items() if why}
+
+    # --- feeding --------------------------------------------------------------------------------
+
+    def _open_step(self, node: Node) -> None:
+        ledger = self.ledgers[node.id]
+        ledger.dataset = self.index.begin_dataset(self.run_id, node.id, node.doing.digest)
+        for doing in (node.doing, *(metric for port in node.metrics.values() for metric in port.values())):
+            self.index.record_config(doing.digest, canonical_json(doing.config))
+        if node.shape == "source":
+            branch = source_branch(self.graph, node, self._walked)
+            self._starts[files_start(node.id)] = Start(branch, self._files(node))
+        if node.shape in ("source", "transform") and cuts(self.graph, node):
+            self._starts[node.id] = Start(root_branch(self.graph, node.id, self._walked), deque(), open=True)
+
+    def _files(self, node: Node) -> Iterator[Sample]:
+        """Name each file by its bytes and hand it on; what cannot be read is a failure, and the run goes on."""
+        for found in self.datasets.listings[node.id]:
+            if found.digest is None and not found.fault:
+                identify(found, self.index)
+            if found.fault:
+                self.recorder.enter(node.id)
+                reason = "unsafe_name" if found.entry.problem else "unreadable"
+                lasting = bool(found.entry.problem)
+                trail = (Link(node.id, {"source.path": found.entry.name}),)
+                self.recorder.fail(node.id, f"{node.id}/{found.entry.name}", reason, found.fault, trail, lasting)
+                continue
+            yield file_sample(node, found, self.bench, self.index, self.run_id)
+
+    def _feed_roots(self, node: Node) -> None:
+        """Let the rows of a complete dataset enter the workers."""
+        branch = root_branch(self.graph, node.id, self._walked)
+        if not branch.idle:
+            self._starts[node.id] = Start(branch, self.datasets.rows(node.id))
+
+    def _feed_waiters(self, node: Node) -> None:
+        """Let the rows of complete datasets go to the steps that wait for all of them, to know each one's rank."""
+        for taker, _, _ in self.graph.consumers[node.id]:
+            if taker.id not in self._walked or not waits_for_all(taker) or not self._inputs_complete(taker):
+                continue
+            for ref in taker.inputs["in"]:
+                branch = waiting_branch(self.graph, taker, ref.step, ref.variant, self._walked)
+                rows = self.datasets.ranked(taker, ref.step, ref.variant)
+                self._starts[ranked_start(ref.step, taker.id)] = Start(branch, rows)
+
+    def _push_cut(self, node: Node, child: Sample) -> None:
+        start = self._starts[node.id]
+        if not start.branch.idle:
+            start.push(child)
+
+    def _step_forward(self) -> None:
+        """Do one thing: hand out a sample, or take an outcome."""
+        if self.jobs.room:
+            for start in reversed(list(self._starts.values())):  # deepest first: finish samples before beginning others
+                sample = start.next_sample()
+                if sample is not None:
+                    self._handle(start, sample)
+                    return
+                if start.complete and self._advance():
+                    return
+        if len(self.jobs):
+            self.jobs.take()
+        elif not self._advance():
+            waiting = [step for step, ledger in self.ledgers.items() if not ledger.complete]
+            raise BrokenPromise(f"the scheduler has nothing to do, but {waiting} are not complete")
+
+    def _handle(self, start: Start, sample: Sample) -> None:
+        """Pass a sample whose whole branch is known; else give it to a worker, or wait for one that has its like."""
+        walk = Walk(self.bench, self.graph.seed)
+        visit = _known_visit(walk, sample, start.branch)
+        if visit is not None:
+            self.recorder.absorb(sample, start.branch, visit, on_cut=self._push_cut)
+            return
+        if self.settings.dry:
+            self._tally(walk, sample, start.branch)
+            return
+        start.outstanding += 1
+
+        def again() -> None:
+            start.outstanding -= 1
+            self._handle(start, sample)
+
+        def done(outcome: Outcome) -> None:
+            if outcome.missing:
+                self.repairs.repair(sample, again)
+                return
+            assert outcome.visit is not None
+            start.outstanding -= 1
+            self.recorder.absorb(sample, start.branch, outcome.visit, on_cut=self._push_cut)
+
+        keys = busy_keys(sample, start.branch, lambda key: self.index.known(key) is not None)
+        if self.jobs.wait_for_like(keys, again):
+            return
+        lost = sample.kind == "image" and self.bench.stored(sample.digest) is None
+        if lost and walk.look(sample, start.branch).needs_value:
+            self.repairs.repair(sample, again)
+            return
+        self.jobs.submit(sample, start.branch, done, keys, pixels_bytes(sample, start.branch))
+
+    # --- barriers -------------------------------------------------------------------------------
+
+    def _advance(self) -> bool:
+        """Complete every step whose samples are all through. Returns whether there was one."""
+        moved = False
+        for node in self.graph.nodes:
+            if self.ledgers[node.id].complete or node.shape == "export" or not self._through(node):
+                continue
+            if node.shape == "select":
+                self._decide(node)
+            self._complete(node)
+            moved = True
+        return moved
+
+    def _through(self, node: Node) -> bool:
+        if node.shape == "source":
+            return self._starts[files_start(node.id)].complete
+        names = feeders(self.graph, node, self._walked)
+        return self._inputs_complete(node) and all(self._starts[n].complete for n in names if n in self._starts)
+
+    def _inputs_complete(self, node: Node) -> bool:
+        return all(self.ledgers[ref.step].complete for refs in node.inputs.values() for ref in refs)
+
+    def _complete(self, node: Node) -> None:
+        ledger = self.ledgers[node.id]
+        ledger.complete = True
+        if node.id in self._starts:
+            self._starts[node.id].open = False
+        if self.settings.dry and not self._known_in_a_dry_run(node):
+            return
+        self.index.flush()
+        if self.index.row_count(ledger.dataset) != ledger.out:
+            raise self.datasets.two_rows_of_one_key(node)
+        ledger.rows_digest = self.datasets.rows_digest(node.id)
+        ledger.rejects_digest = self.datasets.rejects_digest(node.id)
+        if node.shape == "source":
+            inputs = digest_of(node, self.datasets.listings[node.id])
+        else:
+            inputs = self.datasets.inputs_digest(node) or ""
+        if not (ledger.lasting and node.cached) or self.settings.dry:
+            # With a failure of the machine in it, of a step that is never cached, or of a dry run that did not
+            # walk all of it, a dataset stands for nothing later.
+            inputs = f"run {self.run_id}"
+        self.index.complete_dataset(ledger.dataset, inputs, ledger.rows_digest, ledger.kept())
+        self.index.drop_measures(ledger.dataset)
+        self.index.flush()
+        self.recorder.announce(StepFinished(node.id, ledger.counts()))
+        if node.shape == "select":  # what it let through goes on now; other steps' children went on as they came
+            self._feed_roots(node)
+        self._feed_waiters(node)
+
+    def _decide(self, node: Node) -> None:
+        """Let a select decide over the columns of what was measured, or reuse what it decided on the same content."""
+        ledger = self.ledgers[node.id]
+        if self.settings.dry and not self._known_in_a_dry_run(node):
+            return
+        self.index.flush()
+        tables = {port: self.datasets.columns(node, port, self.recorder.failed[node.id]) for port in node.inputs}
+        inputs = [content_digest(node.doing, tables)]
+        key = action_key(node.doing, inputs)
+        known = self.index.known(key) if node.cached else None
+        if known is None and self.settings.dry:
+            ledger.planned += 1
+            return
+        ledger.actions += 1
+        if known is not None:
+            ledger.reused += 1
+            self._apply_verdicts(node, read_result(known))
+        else:
+            self._apply_verdicts(node, self._decide_now(node, key, inputs, tables))
+
+    def _decide_now(self, node: Node, key: str, inputs: list[str], tables: dict[str, Columns]) -> Result:
+        started = time.perf_counter()
+        result = run_decide(node.doing, tables, self.bench)
+        seconds = time.perf_counter() - started
+        ledger = self.ledgers[node.id]
+        ledger.seconds += seconds
+        ledger.ran += 1
+        if node.cached:
+            self.recorder.record_action(Done(key, node.doing, inputs, result, "ran", seconds), node.use)
+        return result
+
+    def _apply_verdicts(self, node: Node, result: Result) -> None:
+        failed = self.recorder.failed[node.id]
+        verdicts = iter(result.value)
+        for key, sample in self.datasets.merged(node, "in"):
+            self.ledgers[node.id].entered += 1
+            if ("in", key) in failed:
+                continue
+            reason, fields = next(verdicts)
+            if reason:
+                self.recorder.drop(node.id, replace(sample, key=key), reason, fields)
+            else:
+                trail = (*sample.trail, Link(node.id, fields))
+                self.recorder.add_row(node, replace(sample, key=key, trail=trail))
+
+    # --- a dry run ------------------------------------------------------------------------------
+
+    def _tally(self, walk: Walk, sample: Sample, branch: Branch) -> None:
+        """Count what would run below a sample; what hangs below that cannot be known."""
+        for measure in branch.measures:
+            known = decide_action(walk, measure.doing, through(sample, measure.variant)).known
+            if known is None:
+                self.ledgers[measure.select].planned += 1
+            else:
+                self.recorder.note_measure(measure, sample, known)
+        for chain in branch.chains:
+            ledger, parent = self.ledgers[chain.node.id], through(sample, chain.variant)
+            known = decide_action(walk, chain.node.doing, parent).known
+            ledger.entered += 1
+            if known is None or not chain.node.cached:
+                ledger.planned += 1
+                continue
+            self.recorder.note_result(chain.node.id, parent, known)
+            for child_result in known.children:
+                child = compose_child(chain.node, parent, child_result, (branch.step, sample.key))
+                self.recorder.add_row(chain.node, child)
+                self._tally(walk, child, chain.branch)
+                if cuts(self.graph, chain.node):
+                    self._push_cut(chain.node, child)
+
+    def _known_in_a_dry_run(self, node: Node) -> bool:
+        """Tell whether a step's output is known without a run; if not, say what has to run first."""
+        if self.ledgers[node.id].planned:
+            return False
+        for refs in node.inputs.values():
+            for ref in refs:
+                above = self.ledgers[ref.step]
+                if above.planned or above.unknown_until:
+                    self.ledgers[node.id].unknown_until = above.unknown_until or ref.step
+                    return False
+        return True
+
+
+def _known_visit(walk: Walk, sample: Sample, branch: Branch) -> Visit | None:
+    """Walk a branch in which everything is known; None where something is not, or is deleted under our feet."""
+    if not walk.look(sample, branch).all_known:
+        return None
+    try:
+        return walk.visit(sample, branch, NotAtHand())
+    except PayloadMissing:
+        return None
+
+
+def explain_config(index: Index, before: str, now: str) -> str:
+    """Say how two recorded configurations differ, for the lock."""
+    old, new = index.config(before), index.config(now)
+    return ", ".join(config_differences(old, new)) if old and new else ""

@@ -1,0 +1,146 @@
+"""What lies at the sources now: files listed, and named by their bytes without reading what is known."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from forge_pipeline.bench import Bench
+from forge_pipeline.cache.index import FileRow, Index
+from forge_pipeline.compiled import Node
+from forge_pipeline.digest import digest_chunks
+from forge_pipeline.errors import BrokenPromise, CommandError, DataError, EnvironmentFault
+from forge_pipeline.files import NAMELESS, SourceFile, digest_location, is_settled, stat_identity
+from forge_pipeline.guard import guarded
+from forge_pipeline.reuse import decide_action
+from forge_pipeline.sample import Link, Location, Sample
+from forge_pipeline.step import Entry, Source
+from forge_pipeline.task import FILE_KIND, Result
+
+Identity = tuple[int, int, int, int]  # files.stat_identity: size, mtime_ns, ctime_ns, inode
+
+
+class Found:
+    """One listed file. Its digest is known at once, or asked for by `identify`."""
+
+    __slots__ = ("digest", "entry", "fault", "identity")
+
+    def __init__(self, entry: Entry, digest: str | None, identity: Identity | None) -> None:
+        self.entry = entry
+        self.digest = digest
+        self.identity = identity
+        """What told the file apart when its digest was true."""
+        self.fault = entry.problem
+
+
+def list_source(node: Node, bench: Bench, index: Index, directory: Path, first: int | None = None) -> list[Found]:
+    """List a source's files in name order, with the digests of those that have not changed since they were read.
+
+    Args:
+        first: only the first so many (`--sample`).
+    """
+    operator = bench.operator(node.doing)
+    assert isinstance(operator, Source)
+    try:
+        entries = sorted(map(_speakable, operator.entries(directory)), key=lambda entry: entry.name)
+    except CommandError as error:
+        raise CommandError(f"step '{node.id}', {error.message}", error.hint) from error
+    for one, other in itertools.pairwise(entries):
+        if one.name == other.name:
+            where = f"{one.location} and {other.location}"
+            raise BrokenPromise(f"operator '{node.use}' gave two files one name, '{one.name}': {where}")
+    stats: dict[str, Identity | None] = {}
+    return [Found(entry, *_known_digest(index, entry.location, stats)) for entry in entries[:first]]
+
+
+def _speakable(entry: Entry) -> Entry:
+    """Return an entry whose name is text: bytes that are no UTF-8 stand in it as \\xe9, as keys and JSON need it."""
+    try:
+        entry.name.encode()
+    except UnicodeEncodeError:
+        name = entry.name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        return replace(entry, name=name)
+    return entry
+
+
+def _known_digest(
+    index: Index, location: Location, stats: dict[str, Identity | None]
+) -> tuple[str | None, Identity | None]:
+    if location.path not in stats:  # an archive with a thousand members is looked at once
+        try:
+            stats[location.path] = stat_identity(location.path)
+        except OSError:
+            stats[location.path] = None
+    row = index.file(location)
+    identity = stats[location.path]
+    if row is None or not is_settled(row.mtime_ns, row.ctime_ns, row.seen_ns):
+        return None, identity
+    return (row.digest if identity == (row.size, row.mtime_ns, row.ctime_ns, row.inode) else None), identity
+
+
+def identify(found: Found, index: Index) -> None:
+    """Read a file that is new or changed, and remember what it is. Sets `fault` where it cannot be read."""
+    location = found.entry.location
+    try:
+        seen_ns = time.time_ns()
+        found.identity = stat_identity(location.path)
+        found.digest = digest_location(location)
+    except (OSError, EnvironmentFault, DataError) as error:
+        found.fault = str(error)
+        return
+    index.record_file(location, FileRow(*found.identity, seen_ns, found.digest))
+
+
+def file_sample(node: Node, found: Found, bench: Bench, index: Index, run: int) -> Sample:
+    """Return the sample that a source's load takes: the file, with the facts of its header."""
+    assert found.digest is not None
+    assert node.facts is not None
+    name, location = found.entry.name, found.entry.location
+    bare = Sample(f"{node.id}/{name}", FILE_KIND, found.digest, location=location)
+    decision = decide_action(bench.memory, node.facts, bare)
+    result = decision.known
+    if result is None:
+        operator = bench.operator(node.doing)
+        assert isinstance(operator, Source)
+        file = SourceFile(NAMELESS, found.digest, location)
+        result = guarded(lambda: Result("value", value=dict(operator.facts(file))))
+        _check_unchanged(found)
+        if result.kind == "value":
+            index.record_action(decision.key, node.facts.digest, found.digest, result.text(), run, 0.0, node.use)
+    facts = result.value if result.kind == "value" else {}
+    own = {"source.path": name, "source.digest": found.digest}
+    return Sample(bare.key, FILE_KIND, found.digest, {}, (Link(node.id, {**facts, **own}),), location)
+
+
+def _check_unchanged(found: Found) -> None:
+    """Refuse facts that may be those of other bytes than the digest's."""
+    location = found.entry.location
+    try:
+        unchanged = stat_identity(location.path) == found.identity
+    except OSError:
+        unchanged = False
+    if not unchanged:
+        hint = "run again when it is no longer written"
+        raise EnvironmentFault(f"{location}: changed while the run was reading it", hint)
+
+
+def listing_digest(node: Node, listing: list[Found]) -> str | None:
+    """Name all that a source found: names and contents. None while a file is new, changed or unreadable."""
+    if any(found.digest is None or found.fault for found in listing):
+        return None
+    return digest_of(node, listing)
+
+
+def digest_of(node: Node, listing: list[Found]) -> str:
+    """Name a listing as it is, faults and all."""
+    assert node.facts is not None
+    return digest_chunks(_spell(node.facts.digest, listing))
+
+
+def _spell(facts_digest: str, listing: list[Found]) -> Iterator[bytes]:
+    yield facts_digest.encode()
+    for found in listing:
+        yield f"\n{found.digest or 'unreadable'} {found.entry.name}".encode("utf-8", "surrogatepass")

@@ -1,0 +1,294 @@
+"""What is done to one sample: the branches of the graph below it, the keys of its actions, and their results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+from forge_pipeline.cache.store import Payload
+from forge_pipeline.compiled import Doing, Graph, Node
+from forge_pipeline.digest import canonical_json, digest_bytes
+from forge_pipeline.sample import Fields, Json, Link, Sample
+
+FILE_KIND = "file"
+"""Kind of the samples that a source's load takes: a file found, not yet loaded."""
+
+
+# --- results: what an action gave -----------------------------------------------------------------
+
+
+class ChildResult(NamedTuple):
+    """One child, relative to its parent."""
+
+    suffix: str
+    digest: str
+    fields: Fields
+    header: Fields
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What an action gave; exactly one of the four outcomes, told by `kind`.
+
+    Attributes:
+        kind: `children`, `value` (a measure, an inspection, facts), `reject` or `failure`.
+        children: in the order in which the operator yielded them.
+        value: any JSON value.
+        reason: of a reject, a failure, or of what makes `children` partial.
+        message: of a failure: the whole sentence.
+        values: what led to the reason.
+        lasting: whether the result may be recorded; a failure of the machine may not.
+    """
+
+    kind: str
+    children: tuple[ChildResult, ...] = ()
+    value: Json = None
+    reason: str = ""
+    message: str = ""
+    values: Fields = field(default_factory=dict)
+    lasting: bool = True
+
+    def text(self) -> str:
+        """Spell it as JSON, always in the same way."""
+        out: dict[str, Any] = {"kind": self.kind}
+        if self.kind == "children":
+            out["children"] = [[c.suffix, c.digest, dict(c.fields), dict(c.header)] for c in self.children]
+        if self.kind == "value":
+            out["value"] = self.value
+        if self.reason:
+            out["reason"] = self.reason
+        if self.message:
+            out["message"] = self.message
+        if self.values:
+            out["values"] = dict(self.values)
+        return canonical_json(out)
+
+
+def read_result(text: str) -> Result:
+    """Read a recorded result."""
+    import json
+
+    raw = json.loads(text)
+    raw["children"] = tuple(ChildResult(*child) for child in raw.get("children", ()))
+    return Result(**raw)
+
+
+# --- action keys ----------------------------------------------------------------------------------
+
+
+def action_inputs(doing: Doing, sample: Sample) -> Json:
+    """Name exactly what an action sees of a sample: its content, as far as it reads it, and the fields it declares."""
+    content: Json = dict(sample.header) if doing.reads == "header" else sample.digest
+    if not doing.fields_read:
+        return [content]
+    return [content, declared_fields(doing, sample)]
+
+
+def declared_fields(doing: Doing, sample: Sample) -> dict[str, Json]:
+    """Return the fields that an operator declares to read, None where the sample lacks one."""
+    if not doing.fields_read:
+        return {}
+    fields = sample.fields
+    fields["sample.key"] = sample.key
+    return {name: fields.get(name) for name in doing.fields_read}
+
+
+def action_key(doing: Doing, inputs: Json) -> str:
+    """Name an action: its configuration and its inputs, nothing else."""
+    return digest_bytes(doing.digest.encode(), b"\n", canonical_json(inputs).encode())
+
+
+# --- composing samples ----------------------------------------------------------------------------
+
+
+def compose_child(node: Node, parent: Sample, child: ChildResult, origin: tuple[str, str]) -> Sample:
+    """Give a child its place: a key, the inherited trail, and where its bytes can be made again."""
+    is_source = node.shape == "source"
+    fields = dict(child.fields)
+    if is_source:
+        fields = {**parent.fields, **fields, "source.content": child.digest}
+    return Sample(
+        key=f"{parent.key}/{child.suffix}" if child.suffix else parent.key,
+        kind=node.makes,
+        digest=child.digest,
+        header=child.header,
+        trail=(Link(node.id, fields),) if is_source else (*(k for k in parent.trail if k.step), Link(node.id, fields)),
+        location=parent.location if is_source else None,
+        origin=origin,
+    )
+
+
+def ranked(sample: Sample, index: int) -> Sample:
+    """Return a sample that knows its rank in the sorted dataset, for an operator that reads `sample.index`.
+
+    The rank stands on a link without a step, which no child inherits.
+    """
+    return replace(sample, trail=(*sample.trail, Link("", {"sample.index": index})))
+
+
+def through(sample: Sample, variant: str) -> Sample:
+    """Return a sample as a consumer sees it that names all variants of a matrix step at once."""
+    if not variant:
+        return sample
+    return replace(sample, key=f"{sample.key}/{variant}")
+
+
+# --- branches: what hangs below a step ------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One metric to measure, for one port of one select."""
+
+    select: str
+    port: str
+    label: str
+    variant: str
+    doing: Doing
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """A load or an apply, and the branch that its children go down. A cut chain hands its children back instead."""
+
+    node: Node
+    variant: str
+    branch: Branch
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """What one worker does back to back with a sample of one step."""
+
+    step: str
+    chains: tuple[Chain, ...] = ()
+    measures: tuple[Measure, ...] = ()
+    store: bool = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to do."""
+        return not (self.chains or self.measures or self.store)
+
+
+def grow_branch(graph: Graph, step: str, walked: frozenset[str]) -> Branch:
+    """Collect what is to be done with the samples of a step, as far as one worker goes: to selects, exports and cuts.
+
+    Args:
+        walked: the steps that are not reused whole.
+    """
+    chains, measures = [], []
+    for node, port, variant in graph.consumers[step]:
+        if node.id not in walked:
+            continue
+        if node.shape == "select":
+            metrics = node.metrics.get(port, {})
+            measures += [Measure(node.id, port, label, variant, doing) for label, doing in metrics.items()]
+        elif node.shape == "transform" and not waits_for_all(node):
+            chains.append(Chain(node, variant, _child_branch(graph, node, walked)))
+    return Branch(step, tuple(chains), tuple(measures), stores(graph, step))
+
+
+def source_branch(graph: Graph, node: Node, walked: frozenset[str]) -> Branch:
+    """Return the branch that the files of a source go down: its load, and what hangs below."""
+    return Branch(node.id, (Chain(node, "", _child_branch(graph, node, walked)),))
+
+
+def _child_branch(graph: Graph, node: Node, walked: frozenset[str]) -> Branch:
+    if cuts(graph, node):
+        return Branch(node.id, store=stores(graph, node.id))
+    return grow_branch(graph, node.id, walked)
+
+
+def waits_for_all(node: Node) -> bool:
+    """Tell whether a transform needs the rank of each sample, and so must wait for the whole dataset."""
+    return "sample.index" in node.doing.fields_read
+
+
+def cuts(graph: Graph, node: Node) -> bool:
+    """Tell whether the chain ends after a step: its children become samples of tasks of their own."""
+    return node.makes == FILE_KIND or node.makes == "video" or node.kept
+
+
+def stores(graph: Graph, step: str) -> bool:
+    """Tell whether a step's outputs are kept in the store (videos are not: they lie where they lie)."""
+    node = graph[step]
+    if node.makes != "image":
+        return False
+    if node.shape == "select":
+        return False  # what comes out went in, and was stored then
+    takers = [taker for taker, _, _ in graph.consumers[step]]
+    return node.kept or any(t.shape in ("select", "export") or waits_for_all(t) for t in takers)
+
+
+# --- tasks and what came of them ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A branch applied to one sample: a pure function that runs anywhere.
+
+    Attributes:
+        ignore_known: run every action though it is known (`--verify`).
+    """
+
+    number: int
+    sample: Sample
+    branch: Branch
+    seed: int
+    ignore_known: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """One action that was looked at: its result and how it came about."""
+
+    key: str
+    doing: Doing
+    inputs: Json
+    result: Result
+    state: str
+    """`ran`, `reused` or `rebuilt`."""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """What was done with one sample of one branch."""
+
+    measures: tuple[tuple[Measure, Done], ...] = ()
+    chains: tuple[tuple[Chain, Done, tuple[Visit, ...]], ...] = ()
+    payload: Payload | None = None
+    """Bytes that were put into the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class InspectionTask:
+    """An export's look at the images of one joined row."""
+
+    number: int
+    node: Node
+    samples: Mapping[str, Sample]
+    """By port."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a task: what it did, or the payload of its own sample that is missing, or a fault.
+
+    Attributes:
+        payloads: bytes that an inspection put into the store.
+        missing: digest of the missing payload.
+        fault: of the machine, or a broken promise: it ends the run.
+        seconds: worker time of the whole task.
+    """
+
+    number: int
+    visit: Visit | None = None
+    inspected: Done | None = None
+    payloads: tuple[Payload, ...] = ()
+    missing: str = ""
+    fault: BaseException | None = None
+    seconds: float = 0.0
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,285 @@
+"""One walk down a branch with one sample: look what is known, do what is not, child by child."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from forge_pipeline.bench import Bench
+from forge_pipeline.cache.index import nondeterministic
+from forge_pipeline.cache.store import Payload, PayloadMissing
+from forge_pipeline.compiled import Doing
+from forge_pipeline.digest import canonical_json, digest_bytes
+from forge_pipeline.errors import BrokenPromise, Reject
+from forge_pipeline.guard import guarded, json_of
+from forge_pipeline.reuse import Decision, decide_action
+from forge_pipeline.sample import Sample
+from forge_pipeline.step import Child, Context, Metric, Operator, Partial
+from forge_pipeline.task import (
+    Branch,
+    Chain,
+    ChildResult,
+    Done,
+    Measure,
+    Result,
+    Visit,
+    compose_child,
+    declared_fields,
+    through,
+)
+
+
+class Value(Protocol):
+    """The value of a sample, at hand or to be fetched."""
+
+    def get(self) -> Any:
+        """Return it. Raises PayloadMissing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """A value that was just made."""
+
+    value: Any
+
+    def get(self) -> Any:
+        """Return it."""
+        return self.value
+
+
+class Later:
+    """A value that is read from where it is kept when it is first asked for."""
+
+    def __init__(self, bench: Bench, sample: Sample) -> None:
+        self._bench = bench
+        self._sample = sample
+        self._value: Any = None
+
+    def get(self) -> Any:
+        """Return it. Raises PayloadMissing."""
+        if self._value is None:
+            self._value = self._bench.value(self._sample)
+        return self._value
+
+
+class NotAtHand:
+    """The value of a sample of which nothing should be unknown."""
+
+    def get(self) -> Any:
+        """Refuse: bytes went missing between the look and the walk."""
+        raise PayloadMissing("")
+
+
+class Look(NamedTuple):
+    """What is to be done with a sample: whether its value is needed for it, or nothing at all is to be done.
+
+    Both may be false: where a child's bytes are kept, what is unknown below it needs no value of the sample.
+    """
+
+    needs_value: bool
+    all_known: bool
+
+
+class Walk:
+    """One walk down a branch: `look` only looks, `visit` does."""
+
+    def __init__(self, bench: Bench, seed: int, ignore_known: bool = False) -> None:
+        self._bench = bench
+        self._seed = seed
+        self._ignore_known = ignore_known
+        self._done: dict[str, Done] = {}
+
+    # --- looking ------------------------------------------------------------------------------
+
+    def look(self, sample: Sample, branch: Branch) -> Look:
+        """Look at a branch without doing anything."""
+        needs_value = branch.store and self._bench.stored(sample.digest) is None
+        needs_value |= any(self._decide(m.doing, through(sample, m.variant)).known is None for m in branch.measures)
+        all_known = True
+        for chain in branch.chains:
+            parent = through(sample, chain.variant)
+            known = self._decide_chain(chain, parent).known
+            if known is None:
+                return Look(needs_value=True, all_known=False)
+            children = self._look_at_children(chain, parent, known)
+            needs_value |= children.needs_value
+            all_known &= children.all_known
+        return Look(needs_value, all_known and not needs_value)
+
+    def _look_at_children(self, chain: Chain, parent: Sample, known: Result) -> Look:
+        """Look below a known action: it must run again where bytes of a child are needed and nowhere kept."""
+        needs_value, all_known = False, True
+        for child_result in known.children:
+            child = compose_child(chain.node, parent, child_result, ("", ""))
+            below = self.look(child, chain.branch)
+            all_known &= below.all_known
+            if below.needs_value and child.kind != "video" and self._bench.stored(child.digest) is None:
+                needs_value = True
+        return Look(needs_value, all_known)
+
+    def _decide(self, doing: Doing, sample: Sample) -> Decision:
+        decision = decide_action(self, doing, sample)
+        if self._ignore_known and decision.key not in self._done:
+            return Decision(decision.key, decision.inputs, None)
+        return decision
+
+    def _decide_chain(self, chain: Chain, parent: Sample) -> Decision:
+        decision = self._decide(chain.node.doing, parent)
+        if not chain.node.cached and decision.key not in self._done:
+            return Decision(decision.key, decision.inputs, None)
+        return decision
+
+    def known(self, key: str) -> str | None:
+        """Remember what this walk has done, before what is recorded."""
+        done = self._done.get(key)
+        return done.result.text() if done is not None else self._bench.memory.known(key)
+
+    def payload(self, digest: str) -> Payload | None:
+        """Return what is known of kept bytes."""
+        return self._bench.memory.payload(digest)
+
+    # --- doing --------------------------------------------------------------------------------
+
+    def visit(self, sample: Sample, branch: Branch, value: Value, origin: tuple[str, str] | None = None) -> Visit:
+        """Do all of a branch with one sample."""
+        # What a task's own sample can be made again from is itself; its children can be made from it.
+        origin = origin or (branch.step, sample.key)
+        payload = self._keep(sample, value) if branch.store else None
+        measures = tuple((m, self._measure(m, through(sample, m.variant), value)) for m in branch.measures)
+        chains = tuple(self._apply(c, through(sample, c.variant), value, origin) for c in branch.chains)
+        return Visit(measures, chains, payload)
+
+    def _keep(self, sample: Sample, value: Value) -> Payload | None:
+        if self._bench.stored(sample.digest) is not None:
+            return None
+        codec = self._bench.codecs[sample.kind]
+        content = value.get()
+        return self._bench.store.put(sample.digest, codec.encode(content), codec.suffix(content))
+
+    def _measure(self, measure: Measure, sample: Sample, value: Value) -> Done:
+        decision = self._decide(measure.doing, sample)
+        if decision.known is not None:
+            return self._reuse(decision, measure.doing)
+        operator = self._bench.operator(measure.doing)
+        assert isinstance(operator, Metric)
+        seen = dict(sample.header) if measure.doing.reads == "header" else value.get()
+        started = time.perf_counter()
+        result = guarded(lambda: Result("value", value=json_of(operator, operator.measure(seen))))
+        return self._ran(decision, measure.doing, result, "ran", time.perf_counter() - started)
+
+    def _apply(
+        self, chain: Chain, parent: Sample, value: Value, origin: tuple[str, str]
+    ) -> tuple[Chain, Done, tuple[Visit, ...]]:
+        doing = chain.node.doing
+        decision = self._decide_chain(chain, parent)
+        if decision.known is None:
+            return self._run(chain, parent, value, origin, decision, "ran")
+        if self._look_at_children(chain, parent, decision.known).needs_value:
+            # A walk that begins anew, because bytes went missing on the way, has not recorded what it did before.
+            state = "ran" if decision.key in self._done else "rebuilt"
+            return self._run(chain, parent, value, origin, decision, state)
+        visits = []
+        for child_result in decision.known.children:
+            child = compose_child(chain.node, parent, child_result, origin)
+            visits.append(self.visit(child, chain.branch, Later(self._bench, child), origin))
+        return chain, self._reuse(decision, doing), tuple(visits)
+
+    def _run(
+        self, chain: Chain, parent: Sample, value: Value, origin: tuple[str, str], decision: Decision, state: str
+    ) -> tuple[Chain, Done, tuple[Visit, ...]]:
+        """Run a load or an apply; each child goes all the way down before the next one is asked for."""
+        node = chain.node
+        operator = self._bench.operator(node.doing)
+        made: list[ChildResult] = []
+        visits: list[Visit] = []
+        clock = _Clock()
+        partial: list[Partial] = []
+
+        def run() -> Result:
+            context = self._context(node.doing, parent)
+            given = value.get()
+            produce = operator.load if node.shape == "source" else operator.apply  # type: ignore[attr-defined]
+            for item in produce(given, context):
+                if isinstance(item, Partial):
+                    partial.append(item)
+                    continue
+                result, content = self._child(node.makes, node.many, operator, item, made)
+                made.append(result)
+                child = compose_child(node, parent, result, origin)
+                with clock.paused():
+                    visits.append(self.visit(child, chain.branch, Now(content), origin))
+            if not made:
+                raise Reject("nothing", {})
+            told = partial[-1] if partial else Partial("")
+            return Result("children", tuple(made), reason=told.reason, values=dict(told.values))
+
+        with clock.running():
+            result = guarded(run)
+        if made and result.kind == "reject":
+            raise BrokenPromise(f"operator '{node.use}' rejected a sample after it had yielded a child")
+        if decision.known is not None and result.text() != decision.known.text():
+            raise nondeterministic(node.use, decision.key, decision.known.text(), result.text())
+        kept = tuple(visits) if result.kind == "children" else ()
+        return chain, self._ran(decision, node.doing, result, state, clock.seconds), kept
+
+    def _child(
+        self, kind: str, many: bool, operator: Operator, item: Child, made: list[ChildResult]
+    ) -> tuple[ChildResult, Any]:
+        if many != bool(item.suffix) or "/" in item.suffix:
+            wanted = "a suffix without '/'" if many else "no suffix"
+            raise BrokenPromise(f"operator '{operator.name}' gave a child suffix '{item.suffix}', expected {wanted}")
+        if any(item.suffix == other.suffix for other in made):
+            raise BrokenPromise(f"operator '{operator.name}' gave two children of one input the suffix '{item.suffix}'")
+        fields = json_of(operator, dict(item.fields))
+        if kind == "video":
+            return ChildResult(item.suffix, item.value.digest, fields, {}), item.value
+        codec = self._bench.codecs[kind]
+        content = codec.freeze(item.value)
+        return ChildResult(item.suffix, codec.digest(content), fields, codec.header(content)), content
+
+    def _context(self, doing: Doing, sample: Sample) -> Context:
+        fields = declared_fields(doing, sample)
+        if not doing.draws:
+            return Context(fields)
+        material = [str(self._seed), str(doing.config["salt"]), sample.digest]
+        if "sample.key" in fields:
+            material.append(sample.key)
+        return Context(fields, digest_bytes(canonical_json(material).encode()).encode())
+
+    def _reuse(self, decision: Decision, doing: Doing) -> Done:
+        done = self._done.get(decision.key)
+        if done is None:
+            assert decision.known is not None
+            done = Done(decision.key, doing, decision.inputs, decision.known, "reused")
+        return done
+
+    def _ran(self, decision: Decision, doing: Doing, result: Result, state: str, seconds: float) -> Done:
+        done = Done(decision.key, doing, decision.inputs, result, state, seconds)
+        self._done[decision.key] = done
+        return done
+
+
+class _Clock:
+    """Counts only the operator's own time, not what its children cost further down."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds += time.perf_counter() - started
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds -= time.perf_counter() - started

@@ -1,0 +1,115 @@
+"""Run one task, wherever it is called from: every executor calls `run_task`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from forge_pipeline.bench import Bench
+from forge_pipeline.cache.store import Payload, PayloadMissing
+from forge_pipeline.compiled import Doing
+from forge_pipeline.errors import BrokenPromise, EnvironmentFault
+from forge_pipeline.guard import guarded, json_of
+from forge_pipeline.sample import Json, Sample
+from forge_pipeline.step import Export, Inspection, Keep, Select
+from forge_pipeline.task import Done, InspectionTask, Outcome, Result, Task, action_key
+from forge_pipeline.walk import Later, Walk
+
+_ATTEMPTS = 1000  # as many damaged payloads as one task may meet and make again
+
+
+def run_task(task: Task | InspectionTask, bench: Bench) -> Outcome:
+    """Run one task of either sort.
+
+    Never raises for what a sample or an operator does; a fault of the machine or a broken promise comes back as
+    `Outcome.fault`, a missing payload of the task's own sample as `Outcome.missing`.
+    """
+    return _inspect(task, bench) if isinstance(task, InspectionTask) else _walk(task, bench)
+
+
+def _walk(task: Task, bench: Bench) -> Outcome:
+    """Do everything that a task's branch says to its sample, reusing what is known."""
+    started = time.perf_counter()
+    walk = Walk(bench, task.seed, task.ignore_known)
+    notes: list[str] = []
+    for _ in range(_ATTEMPTS):
+        try:
+            visit = walk.visit(task.sample, task.branch, Later(bench, task.sample))
+            return Outcome(task.number, visit, seconds=time.perf_counter() - started, notes=tuple(notes))
+        except PayloadMissing as error:
+            notes.append(error.message)
+            if error.digest == task.sample.digest:
+                return Outcome(task.number, missing=error.digest, notes=tuple(notes))
+        except (EnvironmentFault, BrokenPromise, MemoryError) as fault:
+            return Outcome(task.number, fault=_environment(fault), notes=tuple(notes))
+    raise AssertionError("a task met more missing payloads than it has")
+
+
+def _environment(fault: BaseException) -> BaseException:
+    if isinstance(fault, MemoryError):
+        return EnvironmentFault("out of memory", "use fewer --workers")
+    return fault
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """A dataset as columns, in key order; implements `step.Table`."""
+
+    keys: tuple[str, ...]
+    digests: tuple[str, ...]
+    columns: Mapping[str, tuple[Any, ...]]
+
+    def column(self, name: str) -> tuple[Any, ...]:
+        """Return a measured metric by its label, or a declared field."""
+        return self.columns[name]
+
+
+def run_decide(doing: Doing, tables: Mapping[str, Columns], bench: Bench) -> Result:
+    """Let a select decide: one verdict for every row of its port `in`."""
+    operator = bench.operator(doing)
+    assert isinstance(operator, Select)
+    verdicts = list(operator.decide(tables))
+    expected = len(tables["in"].keys)
+    if len(verdicts) != expected:
+        raise BrokenPromise(f"operator '{operator.name}' gave {len(verdicts)} verdicts for {expected} samples")
+    rows = [[v.reason if not isinstance(v, Keep) else "", dict(v.fields)] for v in verdicts]
+    return Result("value", value=json_of(operator, rows))
+
+
+def _inspect(task: InspectionTask, bench: Bench) -> Outcome:
+    """Let an export look at the images of one joined row; images it replaces are put into the store."""
+    doing = task.node.doing
+    operator = bench.operator(doing)
+    assert isinstance(operator, Export)
+    put: list[Payload] = []
+    started = time.perf_counter()
+
+    def inspect() -> Result:
+        found: Inspection = operator.inspect({port: bench.value(sample) for port, sample in task.samples.items()})
+        replaced = {}
+        for port, given in sorted(found.replaced.items()):
+            codec = bench.codecs[task.samples[port].kind]
+            content = codec.freeze(given)
+            digest = codec.digest(content)
+            if bench.stored(digest) is None:
+                put.append(bench.store.put(digest, codec.encode(content), codec.suffix(content)))
+            replaced[port] = [digest, dict(codec.header(content))]
+        return Result("value", value={"facts": json_of(operator, dict(found.facts)), "replaced": replaced})
+
+    inputs = inspection_inputs(task.samples)
+    try:
+        result = guarded(inspect)
+    except PayloadMissing as error:
+        return Outcome(task.number, missing=error.digest, notes=(error.message,))
+    except (EnvironmentFault, BrokenPromise, MemoryError) as fault:
+        return Outcome(task.number, fault=_environment(fault))
+    seconds = time.perf_counter() - started
+    done = Done(action_key(doing, inputs), doing, inputs, result, "ran", seconds)
+    return Outcome(task.number, inspected=done, payloads=tuple(put), seconds=seconds)
+
+
+def inspection_inputs(samples: Mapping[str, Sample]) -> Json:
+    """Name exactly what an inspection sees: the content at each port."""
+    return {port: sample.digest for port, sample in samples.items()}
