@@ -1,0 +1,65 @@
+"""What the engine asks of an image: its digest, its header, and its lossless encoding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from forge_pipeline.digest import digest_bytes
+from forge_pipeline.errors import DataError
+from forge_pipeline.sample import Fields
+from forge_steps._image import MODES, Image, check_image
+from forge_steps._png import decode_png, encode_png
+from forge_steps._png_chunks import SIGNATURE
+from forge_steps._tiff import decode_tiff, encode_tiff
+
+
+class ImageCodec:
+    """Names, describes, keeps and reads back images: the engine's `Codec` for the kind `image`."""
+
+    kind = "image"
+    version = 2
+
+    def digest(self, value: Image) -> str:
+        """Name the pixels: shape, channels and dtype count, memory layout does not."""
+        little = value.dtype.newbyteorder("<")
+        height, width, channels = value.shape
+        head = f"{MODES[channels]} {little.str[1:]} {height} {width} {channels}\n".encode()
+        return digest_bytes(head, np.ascontiguousarray(value, little).data.cast("B"))
+
+    def header(self, value: Image) -> Fields:
+        """Return width and height in pixels, channels, and the dtype's name."""
+        height, width, channels = value.shape
+        return {"width": width, "height": height, "channels": channels, "dtype": value.dtype.name}
+
+    def size_bytes(self, value: Image) -> int:
+        """Return the bytes of its pixels in memory."""
+        return int(value.nbytes)
+
+    def suffix(self, value: Image) -> str:
+        """Return `.png` for integers, `.tif` for floats, which PNG cannot hold."""
+        return ".tif" if value.dtype == np.float32 else ".png"
+
+    def encode(self, value: Image) -> bytes:
+        """Encode without loss and always to the same bytes: integers as PNG, floats as uncompressed TIFF."""
+        if value.dtype != np.float32:
+            return encode_png(value)
+        try:
+            return encode_tiff(value)
+        except ValueError as error:
+            raise DataError("too_large", f"float image cannot be kept: {error}") from error
+
+    def decode(self, data: bytes) -> Image:
+        """Decode what `encode` gave, to a fresh read-only array; raises DataError `damaged` for other bytes."""
+        try:
+            value: Image = decode_png(data) if data[:8] == SIGNATURE else decode_tiff(data)
+        except ValueError as error:
+            raise DataError("damaged", f"not an image payload of forge: {error}") from error
+        return self.freeze(value)
+
+    def freeze(self, value: Any) -> Image:
+        """Check the value and return a C-contiguous read-only view of it (a copy where it was not contiguous)."""
+        frozen = np.ascontiguousarray(check_image(value)).view()
+        frozen.flags.writeable = False
+        return frozen

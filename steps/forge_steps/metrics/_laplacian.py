@@ -1,0 +1,75 @@
+"""The absolute Laplacian of integer luma, row by row: what `laplacian` averages and `tile.best` searches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from forge_steps.metrics._kernel import kernel
+from forge_steps.metrics._luma import Image, full_scale, luma_dtype, luma_row, readable
+
+Rows = npt.NDArray[Any]
+
+
+def mean_abs_laplacian(image: Image, who: str) -> float:
+    """Return the mean of |luma * [0 1 0; 1 -4 1; 0 1 0]|, luma on 0..1, mirrored at the border without its edge row.
+
+    The sum is exact in integers and divided once.
+
+    Args:
+        image: gray or RGB, alpha ignored; uint8, uint16 or float32.
+        who: named in errors.
+
+    Returns:
+        0 (flat) .. 4 (a chessboard of single pixels).
+    """
+    lent = readable(image, who)
+    height, width = lent.shape[:2]
+    rows = np.empty(height, np.int64)
+    kind = luma_dtype(lent)
+    _row_sums(lent, np.empty((3, width), kind), np.empty(width, kind), rows)
+    # Python integers: no image is too large for the total.
+    total: int = sum(rows.tolist())
+    return float(total / (height * width * full_scale(lent)))
+
+
+@kernel
+def next_luma(image: Image, y: int, luma: Rows) -> None:
+    """Hold the luma of rows y - 1, y, y + 1 in a ring of three (row % 3), given that it held those of y - 1."""
+    height = image.shape[0]
+    if y == 0:
+        luma_row(image, 0, luma[0])
+    if y + 1 < height:
+        luma_row(image, y + 1, luma[(y + 1) % 3])
+
+
+@kernel
+def abs_laplacian_row(luma: Rows, y: int, height: int, out: Rows) -> None:
+    """Write |Laplacian| of row y. Border: reflect101, as cv2.Laplacian's default (row -1 is row 1)."""
+    width = luma.shape[1]
+    above, below = y - 1, y + 1
+    if above < 0:
+        above = min(1, height - 1)
+    if below >= height:
+        below = max(height - 2, 0)
+    up, here, down = luma[above % 3], luma[y % 3], luma[below % 3]
+    for x in range(1, width - 1):
+        out[x] = abs(up[x] + down[x] + here[x - 1] + here[x + 1] - 4 * here[x])
+    right, left = min(1, width - 1), max(width - 2, 0)
+    out[0] = abs(up[0] + down[0] + 2 * here[right] - 4 * here[0])
+    last = width - 1
+    out[last] = abs(up[last] + down[last] + 2 * here[left] - 4 * here[last])
+
+
+@kernel
+def _row_sums(image: Image, luma: Rows, absolute: Rows, sums: Rows) -> None:
+    height, width = image.shape[0], image.shape[1]
+    for y in range(height):
+        next_luma(image, y, luma)
+        abs_laplacian_row(luma, y, height, absolute)
+        total = np.int64(0)
+        for x in range(width):
+            total += absolute[x]
+        sums[y] = total

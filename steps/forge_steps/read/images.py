@@ -1,0 +1,83 @@
+"""Reads image files strictly, by a stated policy for everything that is not plain 8-bit RGB."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from forge_pipeline.errors import DataError
+from forge_pipeline.sample import Fields
+from forge_pipeline.step import Child, Context, Entry, File, Partial, Source, operator
+from forge_steps.read._find import Search, find, roots
+from forge_steps.read._image_params import ImagesParams
+
+_BY_KIND = (
+    (".png", ".apng"),
+    (".jpg", ".jpeg", ".jpe", ".jfif"),
+    (".tif", ".tiff"),
+    (".webp", ".avif", ".gif", ".bmp", ".dib", ".tga", ".qoi"),
+    (".ppm", ".pgm", ".pbm", ".pnm"),
+    (".jp2", ".j2k", ".jpx"),
+)
+HEADER_FACTS = (
+    *("format", "width", "height", "channels", "bit_depth", "orientation"),
+    *("icc", "animated", "gamma", "cicp", "jpeg_quality"),
+)
+SUFFIXES = frozenset(suffix for kind in _BY_KIND for suffix in kind)
+"""What is taken from folders, globs and archives; a file named by itself is always taken."""
+
+
+@operator("read.images", version=1)
+class ReadImages(Source):
+    """Read image files from folders, globs, archives and installed packages.
+
+    Source: PNG 3rd edition; ITU T.81; TIFF 6.0; EXIF 2.32; ICC.1:2022.
+    """
+
+    Params = ImagesParams
+    params: ImagesParams
+    libraries = ("numpy", "opencv-python", "pillow")
+    tells = ("bytes", *HEADER_FACTS)
+    memory_expansion = 4.0
+
+    def entries(self, directory: Path) -> Iterator[Entry]:
+        """Find the files; see `_find.find` for their names."""
+        yield from find(self._paths(), directory, self._search())
+
+    def roots(self, directory: Path) -> Sequence[Path]:
+        """Name the folders that are searched."""
+        return roots(self._paths(), directory, self._search())
+
+    def facts(self, file: File) -> Fields:
+        """Read the header into `source.*` fields; width and height are as stored, before any orientation."""
+        # Late, as in `load`.
+        from forge_steps.read._header import header_facts
+        from forge_steps.read._read_header import read_header
+
+        with file.open() as stream:
+            size = stream.seek(0, os.SEEK_END)
+            stream.seek(0)
+            try:
+                return {"source.bytes": size, **header_facts(read_header(stream, file.name))}
+            except DataError:
+                return {"source.bytes": size}
+
+    def load(self, file: File, context: Context) -> Iterator[Child | Partial]:
+        """Decode strictly and apply the policies.
+
+        Raises:
+            DataError: `empty_file`, `not_an_image`, `truncated`, `damaged`, `bad_icc`, `unsupported_mode`,
+                `empty_image`, `not_finite`.
+            Reject: `too_many_pixels`, `animated`, `palette`, `cmyk`, `depth`, `gray`, `icc`, `alpha`, `transparent`.
+        """
+        # Late, so that a run in which no file has to be decoded imports no decoder.
+        from forge_steps.read._policies import Policies
+
+        yield Child(Policies(self.params).image(file.read(), file.name))
+
+    def _paths(self) -> list[str]:
+        return [self.params.path] if isinstance(self.params.path, str) else self.params.path
+
+    def _search(self) -> Search:
+        return Search("read.images", "image", SUFFIXES, self.params.include, self.params.exclude)
