@@ -1,0 +1,292 @@
+"""Source files on disk and in archives: the same bytes, any order, many threads, and no unsafe member."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import random
+import stat
+import tarfile
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from forge_pipeline import archives
+from forge_pipeline.digest import digest_bytes
+from forge_pipeline.errors import DataError, EnvironmentFault
+from forge_pipeline.files import (
+    SourceFile,
+    digest_location,
+    list_members,
+    open_location,
+    read_location,
+    stat_identity,
+)
+from forge_pipeline.sample import Location
+from forge_pipeline.step import File
+
+Members = list[tuple[str, bytes]]
+KINDS = [".zip", ".tar", ".tar.gz", ".tgz"]
+
+
+def pack(path: Path, members: Members) -> Path:
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as zipped:
+            for name, data in members:
+                zipped.writestr(name, data)
+        return path
+    with tarfile.open(path, "w" if path.suffix == ".tar" else "w:gz") as tar:
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return path
+
+
+def some_members(count: int = 5, size: int = 100) -> Members:
+    rng = random.Random(0)
+    return [(f"folder/{i}.bin", rng.randbytes(size + i)) for i in range(count)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_members_are_listed_with_name_and_size_and_read_back(tmp_path: Path, kind: str) -> None:
+    members = [*some_members(), ("empty.bin", b""), ("ümlaut a b.c.bin", b"x")]
+    path = pack(tmp_path / f"a{kind}", members)
+    assert list_members(path) == [(name, len(data), "") for name, data in members]
+    for name, data in members:
+        location = Location(str(path), name)
+        assert read_location(location) == data
+        assert digest_location(location) == digest_bytes(data)
+        with open_location(location) as stream:
+            assert stream.seekable()
+            assert stream.read(3) == data[:3]
+            stream.seek(0)
+            assert stream.read() == data
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_source_file_lends_its_bytes_in_memory_as_a_stream_and_on_disk(tmp_path: Path, kind: str) -> None:
+    path = pack(tmp_path / f"a{kind}", [("x/film.mp4", b"abc")])
+    file: File = SourceFile("x/film.mp4", digest_bytes(b"abc"), Location(str(path), "x/film.mp4"))
+    with file.on_disk() as lent:
+        assert lent.suffix == ".mp4"
+        assert lent.read_bytes() == file.read() == b"abc"
+    assert not lent.exists()
+
+
+def test_a_plain_file_is_lent_in_place(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"abc")
+    file = SourceFile("a.bin", digest_bytes(b"abc"), Location(str(path)))
+    with file.on_disk() as lent:
+        assert lent == path
+    with file.open() as stream:
+        assert stream.read() == file.read() == b"abc"
+    assert digest_location(file.location) == file.digest
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_many_threads_read_many_members_in_any_order(tmp_path: Path, kind: str) -> None:
+    members = some_members(60, 40_000)
+    path = pack(tmp_path / f"a{kind}", members)
+    wanted = members * 3
+    random.Random(1).shuffle(wanted)
+    with ThreadPoolExecutor(8) as pool:
+        read = list(pool.map(lambda member: read_location(Location(str(path), member[0])), wanted))
+    assert read == [data for _, data in wanted]
+
+
+def test_a_gzip_member_far_back_is_read_without_unpacking_all_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archives, "_STRIDE_BYTES", 1 << 20)
+    members = some_members(64, 1 << 18)
+    stored = archives._Stored(str(pack(tmp_path / "a.tgz", members)))
+    unpacked = archives._Unpacked(stored)
+    tar = archives._Tar(unpacked)
+    read_before: list[int] = []
+    read_at = stored.read_at
+
+    def counted(offset: int, size: int) -> bytes:
+        read_before.append(size)
+        return read_at(offset, size)
+
+    monkeypatch.setattr(stored, "read_at", counted)
+    for name, data in reversed(members):
+        assert archives.read_member(tar, name) == data
+    # 64 members x (1 MiB stride + 256 KiB member + 2 blocks) would be 112 MiB; from the start each time 520 MiB.
+    assert sum(read_before) < 112 << 20
+
+
+def test_gzip_files_that_follow_one_another_are_one_stream(tmp_path: Path) -> None:
+    members = some_members(3, 2000)
+    whole = gzip.decompress(pack(tmp_path / "a.tgz", members).read_bytes())
+    split = tmp_path / "b.tar.gz"
+    split.write_bytes(gzip.compress(whole[:1500]) + gzip.compress(whole[1500:]) + bytes(512))
+    assert [read_location(Location(str(split), name)) for name, _ in members] == [data for _, data in members]
+
+
+EVIL = [
+    ("/etc/evil.png", "its name is absolute"),
+    ("../evil.png", "its name leaves the archive by '..'"),
+    ("a/../../evil.png", "its name leaves the archive by '..'"),
+    ("a\\evil.png", "its name holds a backslash"),
+    ("C:/evil.png", "its name starts with a drive letter"),
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_unsafe_names_are_refused_by_name(tmp_path: Path, kind: str) -> None:
+    path = pack(tmp_path / f"a{kind}", [("good.png", b"1"), *((name, b"2") for name, _ in EVIL)])
+    assert list_members(path) == [("good.png", 1, ""), *((name, 1, problem) for name, problem in EVIL)]
+    for name, _ in EVIL:
+        with pytest.raises(EnvironmentFault) as caught:
+            read_location(Location(str(path), name))
+        assert caught.value.message == f"{path}!{name}: the archive has no such member that is safe to read"
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("kind", KINDS)
+def test_members_of_one_name_are_all_refused(tmp_path: Path, kind: str) -> None:
+    path = pack(tmp_path / f"a{kind}", [("a.png", b"1"), ("b.png", b"2"), ("./a.png", b"3"), ("a.png", b"4")])
+    assert list_members(path) == [("a.png", 1, "3 members have this name"), ("b.png", 1, "")]
+
+
+@pytest.mark.parametrize(
+    ("kind", "problem"),
+    [
+        (tarfile.SYMTYPE, "it is a symbolic link"),
+        (tarfile.LNKTYPE, "it is a hard link"),
+        (tarfile.CHRTYPE, "it is a device"),
+        (tarfile.FIFOTYPE, "it is a device"),
+    ],
+)
+def test_links_and_devices_in_a_tar_are_refused(tmp_path: Path, kind: bytes, problem: str) -> None:
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w") as tar:
+        info = tarfile.TarInfo("a.png")
+        info.type, info.linkname = kind, "/etc/passwd"
+        tar.addfile(info)
+    assert list_members(path) == [("a.png", 0, problem)]
+
+
+def test_a_symbolic_link_in_a_zip_is_refused(tmp_path: Path) -> None:
+    path, info = tmp_path / "a.zip", zipfile.ZipInfo("a.png")
+    info.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(path, "w") as zipped:
+        zipped.writestr(info, "/etc/passwd")
+    assert list_members(path) == [("a.png", 11, "it is a symbolic link")]
+
+
+def _patched(path: Path, old: bytes, new: bytes) -> Path:
+    data = path.read_bytes()
+    assert old in data
+    path.write_bytes(data.replace(old, new))
+    return path
+
+
+def test_a_name_with_nul_in_a_zip_is_refused(tmp_path: Path) -> None:
+    path = _patched(pack(tmp_path / "a.zip", [("a.pngX.png", b"1")]), b"a.pngX.png", b"a.png\0.png")
+    assert list_members(path) == [("a.png\0.png", 1, "its name holds a NUL")]
+
+
+def test_an_encrypted_member_is_refused(tmp_path: Path) -> None:
+    path = pack(tmp_path / "a.zip", [("a.png", b"1")])
+    data = bytearray(path.read_bytes())
+    data[data.index(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(data)
+    assert list_members(path) == [("a.png", 1, "it is encrypted")]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_member_that_unpacks_to_too_much_is_refused(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archives, "MAX_MEMBER_BYTES", 1000)
+    path = pack(tmp_path / f"a{kind}", [("bomb.png", bytes(1001)), ("good.png", bytes(1000))])
+    problem = "it unpacks to 1001 bytes, at most 1000 are read"
+    assert list_members(path) == [("bomb.png", 1001, problem), ("good.png", 1000, "")]
+
+
+def test_a_zip_member_that_holds_more_than_it_declares_is_damaged(tmp_path: Path) -> None:
+    path = pack(tmp_path / "a.zip", [("a.png", bytes(100_000))])
+    _patched(path, (100_000).to_bytes(4, "little"), (10).to_bytes(4, "little"))
+    with pytest.raises(DataError) as caught:
+        read_location(Location(str(path), "a.png"))
+    assert caught.value.reason == "damaged"
+    assert caught.value.message == "a.png: the archive's member cannot be unpacked (Bad CRC-32 for file 'a.png')"
+
+
+def test_a_tar_gz_that_unpacks_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = pack(tmp_path / "a.tgz", [("a.png", bytes(3 << 20)), ("b.png", b"1")])
+    unpacked = archives._Unpacked(archives._Stored(str(path)))
+    monkeypatch.setattr(unpacked, "_limit", 1 << 20)
+    with pytest.raises(ValueError, match="unpacks to more than 1048576 bytes"):
+        archives._Tar(unpacked)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_truncated_archive_is_damaged(tmp_path: Path, kind: str) -> None:
+    path = pack(tmp_path / f"a{kind}", some_members(5, 20_000))
+    path.write_bytes(path.read_bytes()[:50_000])
+    with pytest.raises(DataError) as caught:
+        list_members(path)
+    assert caught.value.reason == "damaged_archive"
+    assert caught.value.message.startswith(f"{path}: not a readable archive (")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_text_under_an_archive_name_is_damaged(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"a{kind}"
+    path.write_text("hello " * 300)
+    with pytest.raises(DataError) as caught:
+        list_members(path)
+    assert caught.value.reason == "damaged_archive"
+
+
+def test_flipped_bytes_in_a_member_are_damaged(tmp_path: Path) -> None:
+    path = pack(tmp_path / "a.zip", some_members(1, 5000))
+    data = bytearray(path.read_bytes())
+    data[2000] ^= 255
+    path.write_bytes(data)
+    with pytest.raises(DataError) as caught:
+        read_location(Location(str(path), "folder/0.bin"))
+    assert caught.value.reason == "damaged"
+
+
+def test_an_archive_that_changed_is_listed_anew(tmp_path: Path) -> None:
+    path = pack(tmp_path / "a.zip", [("a.png", b"1")])
+    assert read_location(Location(str(path), "a.png")) == b"1"
+    pack(path, [("b.png", b"22")])
+    assert list_members(path) == [("b.png", 2, "")]
+
+
+def test_a_missing_file_is_the_machines_fault_and_is_named(tmp_path: Path) -> None:
+    with pytest.raises(EnvironmentFault) as caught:
+        read_location(Location(str(tmp_path / "gone.png")))
+    assert caught.value.message == f"{tmp_path / 'gone.png'}: cannot be read (no such file or directory)"
+
+
+def test_reading_leaves_sources_as_they_were(tmp_path: Path) -> None:
+    path = pack(tmp_path / "a.zip", some_members())
+    path.chmod(0o400)
+    before, data = stat_identity(path), path.read_bytes()
+    for name, _, _ in list_members(path):
+        with SourceFile(name, "", Location(str(path), name)).on_disk() as lent:
+            assert lent.is_file()
+    assert (stat_identity(path), path.read_bytes()) == (before, data)
+
+
+def test_identity_changes_when_a_file_is_replaced_with_size_and_mtime_kept(tmp_path: Path) -> None:
+    path, other = tmp_path / "a.bin", tmp_path / "b.bin"
+    path.write_bytes(b"abc")
+    before = stat_identity(path)
+    other.write_bytes(b"xyz")
+    os.utime(other, ns=(before[1], before[1]))
+    other.replace(path)
+    after = stat_identity(path)
+    assert after[:2] == before[:2]
+    assert after != before

@@ -1,0 +1,99 @@
+"""The index: what is written by its thread is seen by every reader, and a writer's fault reaches who waits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from forge_pipeline.cache import index as index_module
+from forge_pipeline.cache.index import FileRow, Index, RejectRow
+from forge_pipeline.cache.store import Payload
+from forge_pipeline.errors import EnvironmentFault, NondeterministicOperator
+from forge_pipeline.sample import Link, Location, Sample
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Iterator[Index]:
+    made = Index(tmp_path / "index.sqlite")
+    yield made
+    made.close()
+
+
+def sample(key: str) -> Sample:
+    return Sample(key, "image", f"digest of {key}", {"width": 1}, (Link("photos", {"source.path": key}),))
+
+
+def test_rows_come_in_key_order_whatever_page_they_are_on(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_module, "_PAGE_ROWS", 2)
+    dataset = index.begin_dataset(1, "photos", "config")
+    for key in ("e", "a", "ä", "c", "B"):
+        index.add_sample(dataset, sample(key))
+    index.flush()
+    assert list(index.samples(dataset)) == [sample(key) for key in ("B", "a", "c", "e", "ä")]
+
+
+def test_rejects_come_in_order_whatever_page_they_are_on(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_module, "_PAGE_ROWS", 2)
+    dataset = index.begin_dataset(1, "photos", "config")
+    rows = [
+        RejectRow("photos", key, kind, reason, "", {"n": 1}, ())
+        for key, kind, reason in (
+            ("a", "partial", "x"),
+            ("a", "rejected", "x"),
+            ("a", "rejected", "y"),
+            ("b", "failed", "x"),
+        )
+    ]
+    for row in reversed(rows):
+        index.add_reject(dataset, row)
+    index.flush()
+    assert list(index.rejects(dataset, "photos")) == rows
+
+
+def test_what_was_committed_is_seen_while_rows_are_being_read(index: Index) -> None:
+    dataset = index.begin_dataset(1, "photos", "config")
+    for key in ("a", "b", "c"):
+        index.add_sample(dataset, sample(key))
+    index.flush()
+    rows = index.samples(dataset)
+    next(rows)
+    other = index.begin_dataset(1, "tiles", "config")
+    index.add_sample(other, sample("t"))
+    index.record_action("key", "config", "[]", "result", 1, 0.0, "op")
+    index.record_payload(Payload("digest", "bytes", 1, ".png"))
+    index.flush()
+    assert index.known("key") == "result"
+    assert index.payload("digest") is not None
+    assert [row.key for row in index.samples(other)] == ["t"]
+    assert [row.key for row in rows] == ["b", "c"]
+
+
+def test_a_path_that_is_no_utf_8_is_kept_as_it_is(index: Index) -> None:
+    location = Location("/photos/caf\udce9.png")
+    row = FileRow(1, 2, 3, 4, 5, "digest")
+    dataset = index.begin_dataset(1, "photos", "config")
+    index.record_file(location, row)
+    index.add_sample(dataset, Sample("photos/a", "image", "digest", location=location))
+    index.flush()
+    assert index.file(location) == row
+    assert [found.location for found in index.samples(dataset)] == [location]
+
+
+def test_a_value_that_sqlite_cannot_hold_is_told_to_who_waits(index: Index) -> None:
+    index.record_file(Location("/photos/a.png"), FileRow(1, 2, 3, 2**64, 5, "digest"))
+    with pytest.raises(EnvironmentFault) as raised:
+        index.flush()
+    assert "Python int too large to convert to SQLite INTEGER" in raised.value.message
+
+
+def test_one_key_with_two_results_names_the_operator(index: Index) -> None:
+    assert index.record_action("key", "config", "[]", "one", 1, 0.0, "toy.random")
+    assert not index.record_action("key", "config", "[]", "one", 1, 0.0, "toy.random")
+    with pytest.raises(NondeterministicOperator) as raised:
+        index.record_action("key", "config", "[]", "two", 1, 0.0, "toy.random")
+    assert raised.value.message == (
+        "operator 'toy.random' is not deterministic: the same input and parameters (action key) gave one before "
+        "and two now"
+    )
