@@ -1,0 +1,1 @@
+"""Speed beside the peers: every kernel and the whole job, answers checked first (`python -m benchmarks`)."""

@@ -1,0 +1,74 @@
+"""The command: choose, measure, print, store, compare."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from benchmarks.baseline import as_json, read_ratios, regressions
+from benchmarks.case import Row
+from benchmarks.kernel_rows import kernel_rows
+from benchmarks.kernels import NAMES
+from benchmarks.machine import machine
+from benchmarks.page import write_page
+from benchmarks.peers import missing
+from benchmarks.table import text_table, verdict
+
+JOBS = ("end_to_end",)
+
+
+def main(given: Sequence[str]) -> int:
+    """Run the benchmark; 1 where an answer is wrong or `--compare` finds a regression, else 0."""
+    arguments = _parser().parse_args(given)
+    command = " ".join(["python -m benchmarks", *(a for a in given if a != "--write-page")])
+    for line in missing():
+        _tell(line)
+    found = machine()
+    rows = list(_measure(arguments.only or [*NAMES, *JOBS], arguments.quick))
+    print(text_table(rows))
+    print(verdict(rows))
+    if arguments.json:
+        arguments.json.write_text(as_json(rows, found, command))
+    if arguments.write_page:
+        write_page(rows, found, command)
+    lost = regressions(rows, read_ratios(arguments.compare)) if arguments.compare else []
+    for line in lost:
+        print(f"slower than in {arguments.compare}: {line}")
+    return 1 if lost or any(row.error for row in rows) else 0
+
+
+def _measure(chosen: Sequence[str], quick: bool) -> Iterator[Row]:
+    for name in chosen:
+        if name in NAMES:
+            yield from kernel_rows(name, quick, _tell)
+        else:
+            from benchmarks.end_to_end.rows import end_to_end_rows
+
+            yield from end_to_end_rows(quick, _tell)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Measure every kernel and the whole job beside the peers that are installed: in turns in one "
+        "process, by CPU time on one thread, on real photographs, answers checked first.",
+        epilog="a ratio is the peer's figure over ours: 30x means that the peer takes thirty times as long",
+    )
+    parser.add_argument(
+        "--only", action="append", choices=[*NAMES, *JOBS], metavar="NAME", help=", ".join([*NAMES, *JOBS])
+    )
+    parser.add_argument("--quick", action="store_true", help="fewer readings and images, without the slowest cases")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the measurement for machines")
+    parser.add_argument(
+        "--compare", type=Path, metavar="BASELINE", help="name ratios that lost over 10 %% (exit code 1)"
+    )
+    parser.add_argument(
+        "--write-page", action="store_true", help="write the table in docs/explanation/performance.md anew"
+    )
+    return parser
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
