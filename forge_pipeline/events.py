@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Status = Literal["done", "failed", "interrupted"]
+Phase = Literal["sources", "samples", "exports", "verification", "lock"]
+TaskStatus = Literal["done", "missing", "broke"]
+RefusalCause = Literal["memory", "slots"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,8 @@ class StepCounts:
         rebuilt: actions run again only because bytes were missing.
         seconds: worker time.
         bytes_out: encoded bytes that were stored or exported.
+        worked: images on which something ran; one that three metrics measured counts once.
+        worked_pixels: their width times height, summed.
         digest: digest of the step's dataset (an export: of names and bytes of its image files).
     """
 
@@ -41,6 +46,8 @@ class StepCounts:
     rebuilt: int = 0
     seconds: float = 0.0
     bytes_out: int = 0
+    worked: int = 0
+    worked_pixels: int = 0
     digest: str = ""
 
 
@@ -77,14 +84,69 @@ class RunResult:
     failures: tuple[Failure, ...] = ()
     error: str = ""
     """Why it failed, for a person; not part of the contract."""
+    executor: str = ""
+    workers: int = 0
+    peak_rss_bytes: int = 0
+    """The most memory that the process and its workers held; pages that they share count once for each."""
+
+
+# --- the run as a whole ---------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """A run begins; `steps` maps each id to its operator's name, in the order of the graph."""
+    """A run begins; `steps` maps each id to its operator's name, in the order of the graph.
+
+    Attributes:
+        run: its number in the index.
+    """
 
     recipe: str
     steps: Mapping[str, str]
+    run: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorChosen:
+    """Where the tasks of this run go, and why there.
+
+    Attributes:
+        memory_bytes: the working sets that may be in flight together; 0 where nothing bounds them.
+    """
+
+    executor: str
+    workers: int
+    reason: str = ""
+    memory_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseBegan:
+    """The run as a whole goes on to something else: the one before it has ended."""
+
+    phase: Phase
+
+
+# --- steps ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class StepDecided:
+    """A step is walked, sample by sample, for these reasons; or its whole dataset is reused."""
+
+    step: str
+    walked: bool
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A select decided over its whole dataset, in the scheduler's thread; `reused` when the verdicts were known."""
+
+    step: str
+    samples: int
+    seconds: float
+    reused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +168,167 @@ class StepFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A sample broke at a step of this run, and stays out of what comes after it."""
+
+    step: str
+    sample: str
+    reason: str
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ExportPublished:
+    """An export is as it should be; `seconds` of staging, comparing and renaming."""
+
+    export: ExportDone
+    seconds: float = 0.0
+
+
+# --- tasks ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSubmitted:
+    """A task went to the executor.
+
+    Attributes:
+        task: its number in this run.
+        step: the step whose samples it takes: where its branch begins.
+        samples: how many of them.
+        pixels_bytes: the working set that is estimated for it.
+    """
+
+    task: int
+    step: str
+    samples: int = 1
+    pixels_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFinished:
+    """A task came back.
+
+    Attributes:
+        status: `done`, `missing` (bytes of its own sample are gone: they are made again, and it is done again) or
+            `broke` (a fault of the machine, of a worker, or an exception that has to be located).
+        seconds: worker time.
+        bytes_out: encoded bytes that it put into the store.
+        worker: which one did it, where the executor tells.
+    """
+
+    task: int
+    step: str
+    samples: int = 1
+    status: TaskStatus = "done"
+    seconds: float = 0.0
+    bytes_out: int = 0
+    worker: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """The samples of a task are tried again; `attempt` counts from 2."""
+
+    task: int
+    step: str
+    samples: int
+    attempt: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bisected:
+    """A task broke and is split, to find the sample that is guilty and to keep the others."""
+
+    task: int
+    step: str
+    samples: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class BatchHalved:
+    """A model's batch did not fit the device; the same samples are tried again, fewer at once."""
+
+    step: str
+    size_before: int
+    size_now: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLost:
+    """A worker process or node is gone; the tasks that it had are tried again."""
+
+    worker: str
+    reason: str
+    tasks: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AdmissionRefused:
+    """The next task has to wait. Announced once when a wait begins, not whenever somebody looks.
+
+    Attributes:
+        cause: `memory` (working sets in flight fill the budget) or `slots` (every worker has enough to do).
+        wanted_bytes: the estimated working set of what waits.
+        in_flight_bytes: those of the tasks that are out.
+        budget_bytes: the most that these may add up to.
+        tasks: how many are out.
+    """
+
+    cause: RefusalCause
+    wanted_bytes: int = 0
+    in_flight_bytes: int = 0
+    budget_bytes: int = 0
+    tasks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetChanged:
+    """The bytes that may be in flight were changed, because the memory that is really used differs from estimates."""
+
+    bytes_before: int
+    bytes_now: int
+    reason: str
+
+
+# --- the machine ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class GpuSample:
+    """How busy one GPU is: `busy` from 0 to 1, and its memory, of all processes."""
+
+    name: str
+    busy: float
+    memory_used_bytes: int
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class MachineSampled:
+    """What the run uses of its machine, about once a second.
+
+    Attributes:
+        rss_bytes: of this process.
+        workers_rss_bytes: of the processes below it.
+        available_bytes: what may still be had, limits of the container honoured.
+        cores_busy: cores that this process and those below it used since the last one.
+    """
+
+    rss_bytes: int
+    workers_rss_bytes: int
+    available_bytes: int
+    cores_busy: float
+    gpus: tuple[GpuSample, ...] = ()
+
+
+# --- what a person reads --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
 class Note:
     """One line a user should read: waiting for another run, a journal rolled forward, a payload made again."""
 
@@ -119,4 +342,25 @@ class RunEnded:
     result: RunResult
 
 
-Event = RunStarted | StepAdvanced | StepFinished | Note | RunEnded
+Event = (
+    RunStarted
+    | ExecutorChosen
+    | PhaseBegan
+    | StepDecided
+    | StepAdvanced
+    | StepFinished
+    | Decided
+    | Quarantined
+    | ExportPublished
+    | TaskSubmitted
+    | TaskFinished
+    | Retried
+    | Bisected
+    | BatchHalved
+    | WorkerLost
+    | AdmissionRefused
+    | BudgetChanged
+    | MachineSampled
+    | Note
+    | RunEnded
+)

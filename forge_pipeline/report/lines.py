@@ -54,6 +54,8 @@ class LineReport:
                 return [event.text]
             case RunEnded():
                 return end_lines(event.result)
+            case _:  # the journal's
+                return []
 
     def _sign_of_life(self, event: StepAdvanced) -> list[str]:
         if self._clock() - self._told_at < SIGN_OF_LIFE_SECONDS:
