@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import TextIO
 
 from forge_pipeline.cli.arguments import Parser, did_you_mean
+from forge_pipeline.cli.process import settle_process
 from forge_pipeline.errors import (
     EXIT_DONE,
     EXIT_ENVIRONMENT,
@@ -56,12 +57,16 @@ _MACHINE_ERRNOS = {
 def forge(argv: Sequence[str] | None = None) -> int:
     """Run `forge COMMAND ...` and return its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if argv is None and words[:1] == ["run"]:
+        settle_process()
     return guarded(lambda: _forge(words), debug="--debug" in words)
 
 
 def forge_run(argv: Sequence[str] | None = None) -> int:
     """Run `forge-run RECIPE ...`, the same as `forge run RECIPE ...`, and return its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if argv is None:
+        settle_process()
     return guarded(lambda: _execute("run", words, "forge-run"), debug="--debug" in words)
 
 
