@@ -53,6 +53,13 @@ class Disk:
         if sync:
             self.sync_folder(path.parent)
 
+    def append(self, stream: BinaryIO, path: Path, data: bytes) -> None:
+        """Write at the end of a file that is open without a buffer: a reader sees whole calls, a crash loses none."""
+        self.about_to("write", path)
+        left = memoryview(data)
+        while left:  # a disk that fills up takes a part, and says so at the next write
+            left = left[stream.write(left) :]
+
     def copy(self, source: Path, target: Path, seen: Callable[[bytes], object], *, sync: bool = True) -> None:
         """Copy a file, sharing its blocks where the file system can; never a hard link.
 

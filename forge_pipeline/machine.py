@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +73,19 @@ class Memory:
         return max(0, min(self.available_bytes, self.limit_bytes - self.limit_used_bytes))
 
 
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """What this process and those below it hold and have used; a page that two of them share counts twice.
+
+    Attributes:
+        cpu_seconds: by process id: of all its threads, since it began.
+    """
+
+    rss_bytes: int
+    workers_rss_bytes: int
+    cpu_seconds: Mapping[int, float]
+
+
 def look_at_machine() -> Machine:
     """Look at everything that bears on how many tasks should run, and where."""
     memory = look_at_memory()
@@ -104,6 +117,46 @@ def look_at_memory(root: Path = _ROOT) -> Memory:
     # Every group above ours has a limit of its own; the one that leaves least is the one that kills.
     limit, used = min(limits, key=lambda one: one[0] - one[1])
     return Memory(total, available, limit, used)
+
+
+def look_at_processes() -> Processes:
+    """Measure this process and all below it (psutil: 25 ms the first time, then 1 ms on a system of 100 processes)."""
+    import psutil
+
+    me = psutil.Process()
+    rss: dict[int, int] = {}
+    cpu: dict[int, float] = {}
+    for process in (me, *me.children(recursive=True)):
+        try:
+            with process.oneshot():
+                times = process.cpu_times()
+                rss[process.pid] = process.memory_info().rss
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue  # it ended between being listed and being asked
+        cpu[process.pid] = times.user + times.system
+    own = rss.pop(me.pid, 0)
+    return Processes(own, sum(rss.values()), cpu)
+
+
+def own_peak_bytes(root: Path = _ROOT) -> int:
+    """Return the most memory that this process has ever held.
+
+    Args:
+        root: where /proc is looked for.
+    """
+    # Not ru_maxrss where that can be helped: Linux hands it on to a program started by exec, so that a run started
+    # from a large process would tell that one's peak.
+    for line in _read(root / "proc/self/status").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    if sys.platform == "win32":
+        import psutil
+
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _system_memory(root: Path) -> tuple[int, int]:

@@ -30,6 +30,9 @@ def run_json(result: RunResult) -> str:
                 {"step": failure.step, "sample": failure.sample, "reason": failure.reason}
                 for failure in result.failures
             ],
+            "executor": result.executor,
+            "workers": result.workers,
+            "peak_rss_bytes": result.peak_rss_bytes,
         },
         indent=2,
         allow_nan=False,

@@ -259,6 +259,8 @@ class Exporter:
                 ledger.reused += 1
             else:
                 ledger.measured += 1
+            # A row counts as one image, of the largest that was looked at.
+            ledger.work_on([max((s.header for s in before.values()), key=lambda one: one.get("height") or 0)])
 
         run.jobs.submit_inspection(node, before, done)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +35,8 @@ class Ledger:
     rebuilt: int = 0
     seconds: float = 0.0
     bytes_out: int = 0
+    worked: int = 0
+    worked_pixels: int = 0
     rows_digest: str = ""
     rejects_digest: str = ""
     inputs_digest: str = ""
@@ -60,8 +63,16 @@ class Ledger:
             rebuilt=self.rebuilt,
             seconds=round(self.seconds, 6),
             bytes_out=self.bytes_out,
+            worked=self.worked,
+            worked_pixels=self.worked_pixels,
             digest=self.rows_digest,
         )
+
+    def work_on(self, headers: Iterable[Mapping[str, Any]]) -> None:
+        """Count images that a worker did something with."""
+        for header in headers:
+            self.worked += 1
+            self.worked_pixels += int(header.get("width") or 0) * int(header.get("height") or 0)
 
     def kept(self) -> dict[str, Any]:
         """Return what is kept with the dataset."""

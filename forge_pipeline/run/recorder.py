@@ -10,7 +10,7 @@ from forge_pipeline.cache.index import Index, RejectRow
 from forge_pipeline.compiled import Graph, Node
 from forge_pipeline.digest import canonical_json
 from forge_pipeline.errors import RunFailed
-from forge_pipeline.events import Event, Failure, Note, StepAdvanced
+from forge_pipeline.events import Event, Failure, Note, Quarantined, StepAdvanced
 from forge_pipeline.run.datasets import Datasets
 from forge_pipeline.run.ledger import Ledger
 from forge_pipeline.sample import Fields, Link, Sample
@@ -77,7 +77,10 @@ class Recorder:
         self._absorb_measures(sample, visit, rows)
         for chain, done, visits in visit.chains:
             node, parent = chain.node, through(sample, chain.variant)
-            self._count(done, node, rows)
+            if self._count(done, node, rows):
+                # A file, or a video, has no size of its own: what counts is what came out of it.
+                read = node.shape == "source" or parent.kind == "video"
+                self._ledgers[node.id].work_on([c.header for c in done.result.children] if read else [parent.header])
             if rows:
                 self.enter(node.id)
                 self.note_result(node.id, parent, done.result)
@@ -90,12 +93,17 @@ class Recorder:
                     on_cut(node, child)
 
     def _absorb_measures(self, sample: Sample, visit: Visit, rows: bool) -> None:
+        worked: set[str] = set()
         for measure, done in visit.measures:
-            self._count(done, self._graph[measure.select], rows, measured=True)
+            if self._count(done, self._graph[measure.select], rows, measured=True):
+                worked.add(measure.select)
             if rows:
                 self.note_measure(measure, sample, done.result)
+        for select in worked:
+            self._ledgers[select].work_on([sample.header])
 
-    def _count(self, done: Done, node: Node, rows: bool, measured: bool = False) -> None:
+    def _count(self, done: Done, node: Node, rows: bool, measured: bool = False) -> bool:
+        """Count an action; return whether a worker did it now."""
         ledger = self._ledgers[node.id]
         ledger.seconds += done.seconds
         ledger.actions += rows
@@ -103,7 +111,7 @@ class Recorder:
         if done.state == "rebuilt":
             ledger.rebuilt += done.key not in self._rebuilt
             self._rebuilt.add(done.key)
-            return
+            return True
         new = done.state == "ran"
         if new and done.result.lasting and node.cached:
             # Two samples of equal content may have raced: whoever is recorded second was, in effect, reused.
@@ -114,6 +122,7 @@ class Recorder:
             ledger.measured += 1
         else:
             ledger.ran += 1
+        return done.state == "ran"
 
     def record_action(self, done: Done, use: str) -> bool:
         """Record an action; return whether it is new."""
@@ -177,6 +186,7 @@ class Recorder:
         ledger.failed += 1
         ledger.lasting &= lasting
         self._reject(step, RejectRow(step, key, "failed", reason, message, {}, trail))
+        self.announce(Quarantined(step, key, reason, message))
         self._tell_failure(step, key, message or reason)
 
     def tell_failures_of(self, step: str) -> None:

@@ -28,6 +28,9 @@ def test_the_object_has_exactly_the_fields_of_the_contract() -> None:
         steps={"clean": counts},
         exports=(ExportDone("pairs", "output/sr", 12, 4, "cd34"),),
         failures=(Failure("photos", "photos/é.png", "truncated"),),
+        executor="threads",
+        workers=2,
+        peak_rss_bytes=123,
     )
     assert json.loads(run_json(result)) == {
         "recipe": "sr_dataset",
@@ -50,6 +53,9 @@ def test_the_object_has_exactly_the_fields_of_the_contract() -> None:
         },
         "exports": [{"step": "pairs", "path": "output/sr", "files": 12, "written": 4, "digest": "cd34"}],
         "failures": [{"step": "photos", "sample": "photos/é.png", "reason": "truncated"}],
+        "executor": "threads",
+        "workers": 2,
+        "peak_rss_bytes": 123,
     }
 
 
