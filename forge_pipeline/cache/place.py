@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from forge_pipeline.cache.folder import FolderStore
 from forge_pipeline.cache.index import Index, index_fault
 from forge_pipeline.cache.store import Store
 from forge_pipeline.disk import disk_fault, held
@@ -57,7 +58,7 @@ def open_cache(root: Path, announce: Callable[[str], None] | None = None) -> Ite
     except OSError as error:
         raise disk_fault(error, root) from error
     with lock:
-        store = Store(root)
+        store = FolderStore(root)
         store.sweep_incoming()
         index = Index(root / "index.sqlite")
         try:

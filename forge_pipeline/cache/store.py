@@ -1,20 +1,13 @@
-"""Payloads: encoded values kept in a folder under the digest of their content."""
+"""What the engine asks of a store of payloads: encoded values under the digest of their content."""
 
 from __future__ import annotations
 
-import contextlib
-import itertools
-import os
-import threading
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple, Protocol
 
-from forge_pipeline.digest import digest_bytes
-from forge_pipeline.disk import DISK, Disk, disk_fault
-from forge_pipeline.errors import EnvironmentFault, ForgeError
-
-_FOLDERS_LOST_MAX = 100
+from forge_pipeline.errors import ForgeError
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,104 +36,86 @@ class PayloadMissing(ForgeError):
         self.digest = digest
 
 
-class Store:
-    """A folder of payloads. Safe to use from many threads and processes: a payload appears whole or not at all."""
+class StoreSpec(NamedTuple):
+    """What a store can be opened by in any process: plain values, no secret among them.
 
-    def __init__(self, root: Path, disk: Disk = DISK) -> None:
-        self.root = root
-        self._disk = disk
-        self._payloads = root / "payloads"
-        self._incoming = root / "incoming"
-        self._quarantine = root / "quarantine"
-        self._serial = itertools.count()
-        self._folders_made: set[str] = set()
+    Attributes:
+        folder: the cache's folder; where a URL is given, what is read through it is kept under it.
+        url: where payloads lie that several machines share; empty where they lie in the folder.
+        keep_bytes: how much of what is read from a URL is kept on this machine; 0 stands for the default.
+    """
 
-    def path(self, payload: Payload) -> Path:
-        """Say where a payload lies, or would lie."""
-        return self._payloads / payload.digest[:2] / (payload.digest + payload.suffix)
+    folder: str
+    url: str = ""
+    keep_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSize:
+    """What a store holds.
+
+    Attributes:
+        kept_bytes: of what was read from a shared store and is kept on this machine.
+    """
+
+    payloads: int
+    payload_bytes: int
+    kept_bytes: int = 0
+
+
+class Store(Protocol):
+    """Payloads, safe to use from many threads and processes: a payload appears whole or not at all.
+
+    What a machine or a network refuses is an EnvironmentFault, never a matter of the sample.
+    """
+
+    @property
+    def spec(self) -> StoreSpec:
+        """Say how the same store is opened in another process: see `open_store`."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether others may keep payloads here that our index does not know."""
 
     def has(self, payload: Payload) -> bool:
         """Tell whether the bytes are there with the right size; their content is verified when they are read."""
-        try:
-            return self.path(payload).stat().st_size == payload.size
-        except OSError:
-            return False
 
     def put(self, digest: str, data: bytes, suffix: str) -> Payload:
-        """Keep encoded bytes; written aside and renamed, so that a kill leaves no torn payload.
+        """Keep encoded bytes; a kill at any moment leaves no torn payload.
 
         Raises:
-            EnvironmentFault: the disk is full or not writable.
+            EnvironmentFault: the disk is full, there is no permission, the network is away.
         """
-        payload = Payload(digest, digest_bytes(data), len(data), suffix)
-        for _ in range(_FOLDERS_LOST_MAX):
-            try:
-                self._put(payload, data)
-                return payload
-            except FileNotFoundError:  # someone deletes the cache's folders while we run: that must be safe
-                self._folders_made.clear()
-            except OSError as error:
-                raise disk_fault(error, self.root, len(data)) from error
-        raise EnvironmentFault(f"cache: the folders in {self.root} keep being deleted while they are written to")
 
     def read(self, payload: Payload) -> bytes:
         """Return the bytes, verified.
 
         Raises:
             PayloadMissing: they are not there, or were damaged (then they now lie in quarantine).
-            EnvironmentFault: the disk does not give them; no fault of the sample.
+            EnvironmentFault: the disk or the network does not give them; no fault of the sample.
         """
-        path = self.path(payload)
-        try:
-            data = path.read_bytes()
-        except FileNotFoundError:
-            raise PayloadMissing(payload.digest) from None
-        except OSError as error:
-            why = (error.strerror or str(error)).lower()
-            raise EnvironmentFault(f"cache: {path}: cannot be read ({why})", f"ls -ld {path}") from error
-        found = digest_bytes(data)
-        if found != payload.bytes_digest:
-            self.quarantine(path)
-            raise PayloadMissing(
-                payload.digest,
-                f"cache: payload {payload.digest[:12]} is damaged (its bytes have digest {found[:12]}, "
-                f"not {payload.bytes_digest[:12]}); moved to quarantine, it will be made again",
-            )
-        return data
 
-    def quarantine(self, path: Path) -> None:
-        """Move a damaged file out of the way, keeping it for a look."""
-        try:
-            self._quarantine.mkdir(parents=True, exist_ok=True)
-            with contextlib.suppress(FileNotFoundError):  # gone already
-                self._disk.replace(path, self._quarantine / path.name)
-        except OSError as error:
-            raise disk_fault(error, self.root) from error
+    def file(self, payload: Payload) -> Path:
+        """Return a local file that should hold the bytes, to be copied and verified now; never to be linked to.
 
-    def sweep_incoming(self) -> None:
-        """Remove what a killed run was writing. Only for the holder of the index lock."""
-        if self._incoming.is_dir():
-            for left in self._incoming.iterdir():
-                left.unlink(missing_ok=True)
+        Raises:
+            PayloadMissing, EnvironmentFault: they had to be fetched, and could not be.
+        """
 
-    def files(self) -> Iterator[Path]:
-        """List every payload file."""
-        if self._payloads.is_dir():
-            for folder in sorted(self._payloads.iterdir()):
-                yield from sorted(folder.iterdir())
+    def where(self, payload: Payload) -> str:
+        """Say for a person where a payload lies, or would lie."""
 
-    def remove(self, path: Path) -> None:
-        """Delete one payload file; its bytes can always be made again."""
-        path.unlink(missing_ok=True)
+    def damage(self, payload: Payload) -> str:
+        """Read the bytes where they lie; say what is wrong with them, nothing where they are whole or not there.
 
-    def _put(self, payload: Payload, data: bytes) -> None:
-        aside = self._incoming / f"{os.getpid()}-{threading.get_ident()}-{next(self._serial)}"
-        self._make_folders(payload.digest[:2])
-        self._disk.write_file(aside, data, sync=False)
-        self._disk.replace(aside, self.path(payload))
+        Damaged ones are moved to quarantine.
+        """
 
-    def _make_folders(self, prefix: str) -> None:
-        if prefix not in self._folders_made:
-            (self._payloads / prefix).mkdir(parents=True, exist_ok=True)
-            self._incoming.mkdir(parents=True, exist_ok=True)
-            self._folders_made.add(prefix)
+    def remove(self, payload: Payload) -> int:
+        """Delete the bytes, which can always be made again; return how many there were."""
+
+    def remove_strays(self, known: Iterable[Payload]) -> list[str]:
+        """Delete payloads that nobody knows, and name them; where others keep theirs, there are none."""
+
+    def size(self) -> StoreSize:
+        """Measure it."""

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from forge_pipeline.cache.place import Cache
-from forge_pipeline.digest import digest_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +23,7 @@ class Damage:
     """A payload that is not what it should be."""
 
     digest: str
-    path: Path
+    where: str
     problem: str
 
 
@@ -39,9 +38,9 @@ class Collected:
 
 def cache_size(cache: Cache) -> CacheSize:
     """Measure a cache."""
-    sizes = [path.stat().st_size for path in cache.store.files()]
+    size = cache.store.size()
     index_bytes = sum(p.stat().st_size for p in cache.root.glob("index.sqlite*"))
-    return CacheSize(len(sizes), sum(sizes), index_bytes, cache.index.count("actions"))
+    return CacheSize(size.payloads, size.payload_bytes, index_bytes, cache.index.count("actions"))
 
 
 def verify_cache(cache: Cache) -> list[Damage]:
@@ -49,19 +48,15 @@ def verify_cache(cache: Cache) -> list[Damage]:
 
     A payload that the index knows and that is not there is no damage: it is made again when it is needed.
     """
-    known = {cache.store.path(payload): payload for payload in cache.index.payloads()}
-    damages = []
-    for path in list(cache.store.files()):
-        payload = known.get(path)
-        if payload is None:
-            damages.append(Damage(path.stem, path, "not in the index: left by a run that was killed; removed"))
-            cache.store.remove(path)
-            continue
-        found = digest_file(path)
-        if found != payload.bytes_digest:
-            problem = f"its bytes have digest {found[:12]}, not {payload.bytes_digest[:12]}; moved to quarantine"
-            damages.append(Damage(payload.digest, path, problem))
-            cache.store.quarantine(path)
+    known = list(cache.index.payloads())
+    damages = [
+        Damage(Path(stray).stem, stray, "not in the index: left by a run that was killed; removed")
+        for stray in cache.store.remove_strays(known)
+    ]
+    for payload in known:
+        problem = cache.store.damage(payload)
+        if problem:
+            damages.append(Damage(payload.digest, cache.store.where(payload), problem))
     return damages
 
 
@@ -78,11 +73,9 @@ def collect_cache(cache: Cache, keep_last: int) -> Collected:
     for payload in list(index.payloads()):
         if payload.digest in wanted:
             continue
-        path = cache.store.path(payload)
-        if path.exists():
-            payloads += 1
-            freed += path.stat().st_size
-            cache.store.remove(path)
+        size = cache.store.remove(payload)
+        payloads += bool(size)
+        freed += size
         index.forget_payload(payload.digest)
     index.flush()
     index.shrink()

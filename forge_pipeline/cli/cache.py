@@ -57,7 +57,7 @@ def _verify(folder: Path) -> int:
 
     found = api.cache_verify(folder)
     for damage in found:
-        sys.stdout.write(f"payload {damage.digest}: {damage.problem} ({damage.path})\n")
+        sys.stdout.write(f"payload {damage.digest}: {damage.problem} ({damage.where})\n")
     if found:
         sys.stdout.write(f"{count_text(len(found), 'payload')} put aside; the next run that needs one makes it again\n")
         return EXIT_FAILED

@@ -363,7 +363,7 @@ class Exporter:
         if path in prepared.sources:
             location = self._run.datasets.location_of(sample)
             return Path(location.path) if location.member is None else read_location(location)
-        return self._run.bench.store.path(self._payload(sample))
+        return self._run.bench.store.file(self._payload(sample))
 
     # --- what was made from what ----------------------------------------------------------------
 

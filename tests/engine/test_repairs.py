@@ -224,7 +224,7 @@ def test_verify_finds_every_damaged_payload_at_once(world: World) -> None:
     for path, damage in zip(paths, itertools.cycle([flip, cut_short]), strict=False):
         damage(path)
     found = api.cache_verify(world.root / "cache")
-    assert sorted(damage.path for damage in found) == paths
+    assert sorted(Path(damage.where) for damage in found) == paths
     assert world.payloads() == []
     assert api.cache_verify(world.root / "cache") == []
     world.forget_exports()

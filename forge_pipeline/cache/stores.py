@@ -1,0 +1,13 @@
+"""From what a store can be opened by, in any process, to the store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from forge_pipeline.cache.folder import FolderStore
+from forge_pipeline.cache.store import Store, StoreSpec
+
+
+def open_store(spec: StoreSpec) -> Store:
+    """Open a store: `open_store(store.spec)` in a worker is the store of the run."""
+    return FolderStore(Path(spec.folder))
