@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from forge_pipeline.errors import CommandError, ForgeError, FrozenDiffers, RecipeError, RunFailed
-from forge_pipeline.events import Event, ExportDone, Note, RunEnded, RunResult, Status
+from forge_pipeline.events import Event, ExportDone, Failure, Note, RunEnded, RunResult, Status
 
 if TYPE_CHECKING:
     from forge_pipeline.cache.place import Cache
     from forge_pipeline.cache.sweep import CacheSize, Collected, Damage
-    from forge_pipeline.compiled import Graph
+    from forge_pipeline.compiled import Graph, Node
     from forge_pipeline.lock import Lock
     from forge_pipeline.plan import PlanReport
     from forge_pipeline.recipe import Recipe
@@ -45,6 +46,10 @@ class Options:
         sample: only the first so many files of every source; exports go to `PATH.sample-N`.
         frozen: fail when the result would differ from the lock's.
         verify: how many known actions to run again and compare.
+        shard: (number, count): only this part, counted from 1, of every source's entries, up to where a whole
+            dataset is needed to go on; nothing is decided or exported.
+        only: a sample key: only the entries of sources that this sample stands on; exports go to `PATH.only-STEM`.
+        command: what is typed to run this recipe again, where a run says so (default: `forge-run RECIPE`).
     """
 
     directory: Path = Path()
@@ -56,6 +61,9 @@ class Options:
     sample: int | None = None
     frozen: bool = False
     verify: int = 0
+    shard: tuple[int, int] | None = None
+    only: str | None = None
+    command: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +134,7 @@ def run(recipe: Path, options: Options, announce: Announce) -> RunResult:
         FrozenDiffers: `frozen`, and the result would differ.
     """
     started = time.monotonic()
+    _check_partial(options)
     with (
         _warnings_told(announce),
         _opened(options, announce) as cache,
@@ -163,6 +172,7 @@ def plan(recipe: Path, options: Options, announce: Announce = _silent) -> PlanRe
     """Say what a run would do, and why, without doing it."""
     from forge_pipeline.plan import report
 
+    _check_partial(options)
     with _opened(options, announce) as cache, _session(recipe, options, _silent, cache, dry=True) as session:
         session.open()
         session.scheduler.pump()
@@ -274,23 +284,22 @@ class _Session:
     @property
     def partial(self) -> bool:
         """Whether the run does less than the recipe: then it touches neither the published folders nor the lock."""
-        return self.options.until is not None or self.options.sample is not None
+        return bool(_partial_options(self.options))
 
     def run(self) -> tuple[ExportDone, ...]:
         """Do all of it."""
-        if self.options.frozen and self.partial:
-            raise CommandError(
-                "--frozen holds a whole run against the lock, and --sample and --until do less", "leave one of them out"
-            )
         locked = self._locked() if self.options.frozen else None
         self.open()
         self.scheduler.pump()
-        self._check_budgets()
-        exports = self._export(locked)
+        exports: tuple[ExportDone, ...] = ()
+        if self.options.shard is None:  # a part of a dataset cannot say which share of the whole broke
+            self._check_budgets()
+            exports = self._export(locked)
         if self.options.verify:
             from forge_pipeline.run.verify import verify_known
 
             verify_known(self.scheduler, self.options.verify)
+        self._tell_part()
         if not self.partial and not self.options.frozen:
             self._write_lock()
         return exports
@@ -306,11 +315,35 @@ class _Session:
             recipe=self.graph.name,
             status=status,
             seconds=round(time.monotonic() - started, 3),
-            steps={step: ledger.counts() for step, ledger in self.scheduler.ledgers.items()},
+            steps={n.id: self.scheduler.ledgers[n.id].counts() for n in self.graph.nodes if self._takes_part(n)},
             exports=exports,
-            failures=tuple(self.scheduler.failures),
+            failures=tuple(replace(f, reproduce=self._reproduce(f)) for f in self.scheduler.failures),
             error=error,
         )
+
+    def _takes_part(self, node: Node) -> bool:
+        """Tell whether a step is told of: a shard has no exports."""
+        return self.options.shard is None or node.shape != "export"
+
+    def _reproduce(self, failure: Failure) -> str:
+        """Say what is typed to see one sample break again, alone and in one thread."""
+        from forge_pipeline.manifest import reproduce_command
+
+        return reproduce_command(self.command, failure.step, failure.sample)
+
+    @property
+    def command(self) -> str:
+        """What is typed to run this recipe."""
+        return self.options.command or shlex.join(["forge-run", str(self.recipe)])
+
+    def _tell_part(self) -> None:
+        """Say which part of the sources a partial run took, and what a shard leaves to do."""
+        from forge_pipeline.run.part import part_lines
+
+        run = self.scheduler
+        taken = {step: len(listing) for step, listing in run.datasets.listings.items()}
+        for line in part_lines(run.settings.part, self.graph, taken, run.opening.entries, self.command):
+            self.announce(Note(line))
 
     def stop(self) -> None:
         """Wait for what is in flight and record it."""
@@ -444,27 +477,75 @@ def _session(recipe: Path, options: Options, announce: Announce, cache: Cache, d
             hint = f"--until {near}" if near else f"the recipe has: {', '.join(steps)}"
             raise CommandError(f"--until: the recipe has no step '{options.until}'", hint)
         graph = graph.until(options.until)
+    if options.shard is not None:
+        from forge_pipeline.run.part import before_barriers
+
+        graph = before_barriers(graph)
     from forge_pipeline.bench import Bench
     from forge_pipeline.executors.inline import InlineExecutor
     from forge_pipeline.executors.pool import ThreadsExecutor
+    from forge_pipeline.manifest import file_stem
+    from forge_pipeline.reuse import WithoutFailures
     from forge_pipeline.run import RunSettings, Scheduler
     from forge_pipeline.run.exports import Exporter
+    from forge_pipeline.run.part import Part
 
-    bench = Bench(cache.store, cache.index)
+    # Who runs one sample wants to see it break: a failure that is known is tried again.
+    bench = Bench(cache.store, cache.index if options.only is None else WithoutFailures(cache.index))
     workers = options.workers or graph.workers or _cores()
     inline = (options.executor or graph.executor) == "inline"
     executor = InlineExecutor(bench) if inline else ThreadsExecutor(bench, workers)
-    settings = RunSettings(options.directory, first=options.sample, dry=dry, recipe=_identity(recipe))
+    settings = RunSettings(
+        options.directory,
+        part=Part(options.sample, options.shard, options.only or ""),
+        decides=options.shard is None,
+        dry=dry,
+        recipe=_identity(recipe),
+    )
     scheduler = Scheduler(graph, bench, cache.index, executor, announce, settings)
     suffix = ""
     if options.sample is not None:
         suffix = f".sample-{options.sample}"
+    elif options.only is not None:
+        suffix = f".only-{file_stem(options.only)}"
     elif options.until is not None:
         suffix = f".until-{options.until}"
     try:
         yield _Session(graph, scheduler, Exporter(scheduler, suffix), recipe, options, announce)
     finally:
         executor.close(wait=not scheduler.jobs.abandoned)
+
+
+def _partial_options(options: Options) -> list[str]:
+    """Name the options by which a run does less than its recipe."""
+    given = {
+        "--sample": options.sample is not None,
+        "--until": options.until is not None,
+        "--shard": options.shard is not None,
+        "--only": options.only is not None,
+    }
+    return [name for name, is_given in given.items() if is_given]
+
+
+def _check_partial(options: Options) -> None:
+    """Refuse options that contradict each other.
+
+    Raises:
+        CommandError: they do.
+    """
+    partial = _partial_options(options)
+    if options.frozen and partial:
+        raise CommandError(
+            f"--frozen holds a whole run against the lock, and {partial[0]} does less", "leave one of them out"
+        )
+    if options.only is not None and (options.shard is not None or options.sample is not None):
+        other = "--shard" if options.shard is not None else "--sample"
+        raise CommandError(f"--only takes what one sample stands on, and {other} takes others", "leave one of them out")
+    if options.shard is not None and not 1 <= options.shard[0] <= options.shard[1]:
+        number, count = options.shard
+        raise CommandError(
+            f"--shard: found {number}/{count}, expected a number from 1 to {count}", f"--shard 1/{count}"
+        )
 
 
 @contextlib.contextmanager

@@ -65,11 +65,12 @@ class ExportDone:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A sample that broke, the step where, and why."""
+    """A sample that broke, the step where, and why; `reproduce` is what is typed to see it break again."""
 
     step: str
     sample: str
     reason: str
+    reproduce: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -202,7 +202,11 @@ def _outermost(keys: set[str]) -> set[str]:
 def _tell_reject(reject: RejectRow) -> str:
     why = reject.message or reject.reason
     kind = "used in part" if reject.kind == "partial" else reject.kind
-    return f"{reject.step}: {kind}: {why}{_spell(reject.values)}"
+    values = dict(reject.values)
+    if reject.kind == "failed":  # what names the bytes is for scripts; where an operator broke is for its author
+        values.pop("digest", None)
+    traceback = values.pop("traceback", "")
+    return f"{reject.step}: {kind}: {why}{_spell(values)}" + (f"\n{traceback}" if traceback else "")
 
 
 def _spell(fields: object) -> str:

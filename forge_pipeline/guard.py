@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import errno
+import linecache
+import re
+import traceback
 from collections.abc import Callable
 
 from forge_pipeline.cache.store import PayloadMissing
@@ -34,7 +37,44 @@ def guarded(run: Callable[[], Result]) -> Result:
             raise EnvironmentFault(f"{error.filename or 'a worker'}: {error.strerror}") from error
         return Result("failure", reason="unreadable", message=str(error), lasting=False)
     except Exception as error:  # noqa: BLE001 - other people's code: one sample breaks, the run goes on
-        return Result("failure", reason="broke", message=f"{type(error).__name__}: {error}", lasting=False)
+        values = {"traceback": traceback_text(error)}
+        message = _without_addresses(f"{type(error).__name__}: {error}")
+        return Result("failure", reason="broke", message=message, values=values, lasting=False)
+
+
+def traceback_text(error: BaseException) -> str:
+    """Tell where an operator broke, in the same words on every machine.
+
+    Frames are named by module, function and line, never by path; those of the engine are left out, since they differ
+    with where a task ran and say nothing of the operator. What caused the error stands before it, as Python has it.
+    """
+    told = [_one_traceback(error)]
+    while (cause := error.__cause__ or (None if error.__suppress_context__ else error.__context__)) is not None:
+        told.append(_one_traceback(cause))
+        error = cause
+    return _without_addresses("\n\n".join(reversed(told)))
+
+
+def _one_traceback(error: BaseException) -> str:
+    frames = [(frame, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    theirs = [(f, n) for f, n in frames if not f.f_globals.get("__name__", "").startswith("forge_pipeline.")]
+    lines = []
+    for frame, number in theirs or frames:
+        code = frame.f_code
+        lines.append(f"  {_module_name(frame.f_globals.get('__name__', '?'))}, line {number}, in {code.co_name}")
+        source = linecache.getline(code.co_filename, number).strip()
+        lines += [f"    {source}"] if source else []
+    return "\n".join([*lines, f"{type(error).__name__}: {error}"])
+
+
+def _module_name(name: str) -> str:
+    """Name the file of a recipe's `import` as its user does: its module is named by a path of this machine."""
+    return re.sub(r"^forge_import_(.+)_[0-9a-f]{8}$", r"\1", name)
+
+
+def _without_addresses(text: str) -> str:
+    """Leave out where objects lay in memory: no two runs agree on it."""
+    return re.sub(r"\b0x[0-9a-f]{6,16}\b", "0x...", text)
 
 
 def json_of(operator: Operator, value: Json) -> Json:

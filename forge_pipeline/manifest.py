@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -96,9 +97,13 @@ def reject_row(
         message: the whole sentence, or an empty string.
         values: the measured values that led to it.
         trail: the steps that it had passed, source first.
+
+    Returns:
+        the arguments, its source, and of a failure what is typed to see it again: a recipe has many names and places,
+        and one list of rejects, so its name is left to whoever types it.
     """
     fields = {name: value for link in trail for name, value in link.fields.items()}
-    return {
+    row = {
         "step": step,
         "key": key,
         "kind": kind,
@@ -108,6 +113,21 @@ def reject_row(
         "source": _source(fields),
         "trail": _links(trail),
     }
+    if kind == "failed":
+        row["reproduce"] = reproduce_command("forge-run RECIPE", step, key)
+    return row
+
+
+def reproduce_command(command: str, step: str, key: str) -> str:
+    """Say what is typed to see one sample break again, alone and in one thread.
+
+    Args:
+        command: what is typed to run the recipe.
+
+    >>> reproduce_command("forge-run sr.yaml", "lr[x2]", "photos/a b.png")
+    "forge-run sr.yaml --only 'photos/a b.png' --until 'lr[x2]' --executor inline"
+    """
+    return f"{command} {shlex.join(['--only', key, '--until', step, '--executor', 'inline'])}"
 
 
 def write_manifest(rows: Iterable[Row]) -> bytes:

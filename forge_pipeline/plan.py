@@ -49,6 +49,8 @@ def report(scheduler: Scheduler, exporter: Exporter) -> PlanReport:
     rows = []
     estimate = _Estimate(scheduler)
     for node in scheduler.graph.nodes:
+        if node.shape == "export" and not scheduler.settings.decides:
+            continue
         row = _export_row(scheduler, exporter, node) if node.shape == "export" else _row(scheduler, node)
         estimate.add(node, row)
         rows.append(row)

@@ -22,6 +22,22 @@ class Memory(Protocol):
         """Return what is known of kept bytes."""
 
 
+class WithoutFailures:
+    """A memory in which nothing ever broke: what did is tried again."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+
+    def known(self, key: str) -> str | None:
+        """Return a recorded result as JSON text, but no failure."""
+        found = self._memory.known(key)
+        return None if found is not None and read_result(found).kind == "failure" else found
+
+    def payload(self, digest: str) -> Payload | None:
+        """Return what is known of kept bytes, present or not."""
+        return self._memory.payload(digest)
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """Whether an action runs, with the key that decided it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -123,13 +124,24 @@ def options(arguments: argparse.Namespace) -> Options:
     from forge_pipeline.api import Options
 
     given = vars(arguments)
-    named = ("executor", "workers", "until", "sample", "frozen", "verify")
+    named = ("executor", "workers", "until", "sample", "frozen", "verify", "shard", "only")
     return Options(
         directory=Path.cwd(),
         sets=tuple(arguments.sets),
         cache=cache_folder(arguments),
+        command=_command(arguments),
         **{name: given[name] for name in named if name in given},
     )
+
+
+def _command(arguments: argparse.Namespace) -> str:
+    """Spell what is typed to run the same recipe on the same cache; how it is run is left out."""
+    words = ["forge-run", arguments.recipe]
+    for assignment in arguments.sets:
+        words += ["--set", assignment]
+    for option in ("directory", "cache"):
+        words += [f"--{option}", getattr(arguments, option)] if getattr(arguments, option) else []
+    return shlex.join(words)
 
 
 def tell_notes(event: Event) -> None:

@@ -37,6 +37,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="take only the first N entries of every source; exports go to PATH.sample-N, the lock stays",
     )
     parser.add_argument(
+        "--shard",
+        metavar="I/N",
+        type=_shard,
+        help="take only the I-th of N parts of every source (I from 1 to N), measure what the first select is going to "
+        "decide over, and stop there: one of N machines; `forge cache merge` joins what they did",
+    )
+    parser.add_argument(
+        "--only",
+        metavar="KEY",
+        help="take only what one sample stands on, by its key as in a message or in rejects.jsonl, and try again what "
+        "broke; exports go to PATH.only-STEM, the lock stays",
+    )
+    parser.add_argument(
         "--executor",
         metavar="NAME",
         type=one_of("inline", "threads"),
@@ -88,6 +101,15 @@ def execute(arguments: argparse.Namespace) -> int:
     finally:
         if arguments.json and results:
             _print_json(results[-1])
+
+
+def _shard(text: str) -> tuple[int, int]:
+    number, _, count = text.partition("/")
+    if not all(part.isascii() and part.isdigit() for part in (number, count)):
+        raise argparse.ArgumentTypeError(f"found '{text}', expected I/N such as 2/8")
+    if not 1 <= int(number) <= int(count):
+        raise argparse.ArgumentTypeError(f"found '{text}', expected I/N with I from 1 to N, such as 2/8")
+    return int(number), int(count)
 
 
 @contextlib.contextmanager

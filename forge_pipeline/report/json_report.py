@@ -27,7 +27,12 @@ def run_json(result: RunResult) -> str:
                 for export in result.exports
             ],
             "failures": [
-                {"step": failure.step, "sample": failure.sample, "reason": failure.reason}
+                {
+                    "step": failure.step,
+                    "sample": failure.sample,
+                    "reason": failure.reason,
+                    "reproduce": failure.reproduce,
+                }
                 for failure in result.failures
             ],
             "executor": result.executor,

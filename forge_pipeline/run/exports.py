@@ -284,7 +284,8 @@ class Exporter:
 
     def _fail(self, node: Node, row: _Row, result: Result) -> None:
         trail = self._any(row).trail
-        self._run.recorder.fail(node.id, row.key, result.reason, result.message, trail, result.lasting)
+        values = {"digest": {port: sample.digest for port, sample in sorted(row.samples.items())}, **result.values}
+        self._run.recorder.fail(node.id, row.key, result.reason, result.message, trail, result.lasting, values)
 
     def _any(self, row: _Row) -> Sample:
         return replace(next(iter(row.samples.values())), key=row.key)

@@ -11,7 +11,8 @@ from forge_pipeline.compiled import Graph, Node
 from forge_pipeline.reuse import StepDecision, decide_step
 from forge_pipeline.run.datasets import Datasets
 from forge_pipeline.run.ledger import Ledger
-from forge_pipeline.run.sources import list_source, listing_digest
+from forge_pipeline.run.part import Part, no_such_entry
+from forge_pipeline.run.sources import list_entries, listing_digest, look_up
 from forge_pipeline.task import stores
 
 
@@ -25,13 +26,23 @@ class Opening:
         self._datasets = datasets
         last = index.last_run(recipe)
         self._before = last[1] if last else {}
+        self.entries: dict[str, int] = {}
+        """By source: how many entries it has, taken or not."""
 
-    def decide(self, bench: Bench, directory: Path, first: int | None) -> frozenset[str]:
-        """List the sources, and name the steps that are walked."""
+    def decide(self, bench: Bench, directory: Path, part: Part) -> frozenset[str]:
+        """List the sources, and name the steps that are walked.
+
+        Raises:
+            CommandError: no source has what `part.only` stands on.
+        """
+        listed = {n.id: list_entries(n, bench, directory) for n in self._graph.nodes if n.shape == "source"}
+        self.entries = {step: len(entries) for step, entries in listed.items()}
+        taken = {step: part.take(step, entries) for step, entries in listed.items()}
+        if part.only and not any(taken.values()):
+            raise no_such_entry(part.only, listed)
         for node in self._graph.nodes:
             if node.shape == "source":
-                listing = list_source(node, bench, self._index, directory, first)
-                self._datasets.listings[node.id] = listing
+                self._datasets.listings[node.id] = look_up(taken[node.id], self._index)
             if node.shape != "export":
                 self._try_whole(node)
         self._walk_what_is_not_kept()

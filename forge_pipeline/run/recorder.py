@@ -175,9 +175,19 @@ class Recorder:
         self._reject(step, RejectRow(step, sample.key, "rejected", reason, "", values, sample.trail))
 
     def fail(
-        self, step: str, key: str, reason: str, message: str, trail: tuple[Link, ...], lasting: bool = True
+        self,
+        step: str,
+        key: str,
+        reason: str,
+        message: str,
+        trail: tuple[Link, ...],
+        lasting: bool = True,
+        values: Fields | None = None,
     ) -> None:
         """Write down that a sample broke.
+
+        Args:
+            values: the digest of what came in, and of an exception nobody foresaw its traceback.
 
         Raises:
             RunFailed: the step says `on_error: stop`.
@@ -185,7 +195,7 @@ class Recorder:
         ledger = self._ledgers[step]
         ledger.failed += 1
         ledger.lasting &= lasting
-        self._reject(step, RejectRow(step, key, "failed", reason, message, {}, trail))
+        self._reject(step, RejectRow(step, key, "failed", reason, message, values or {}, trail))
         self.announce(Quarantined(step, key, reason, message))
         self._tell_failure(step, key, message or reason)
 
@@ -207,7 +217,8 @@ class Recorder:
     def note_result(self, step: str, sample: Sample, result: Result) -> None:
         """Write down why a sample did not go on, or went on only in part."""
         if result.kind == "failure":
-            self.fail(step, sample.key, result.reason, result.message, sample.trail, result.lasting)
+            values = {"digest": sample.digest, **result.values}
+            self.fail(step, sample.key, result.reason, result.message, sample.trail, result.lasting, values)
         elif result.kind == "reject":
             self.drop(step, sample, result.reason, result.values)
         elif result.reason:

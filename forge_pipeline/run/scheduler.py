@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from forge_pipeline.bench import Bench
@@ -31,6 +31,7 @@ from forge_pipeline.run.datasets import Datasets, content_digest
 from forge_pipeline.run.jobs import Jobs
 from forge_pipeline.run.ledger import Ledger
 from forge_pipeline.run.opening import Opening
+from forge_pipeline.run.part import Part, is_barrier
 from forge_pipeline.run.recorder import Recorder
 from forge_pipeline.run.repairs import Repairs
 from forge_pipeline.run.sources import digest_of, file_sample, identify
@@ -59,14 +60,16 @@ class RunSettings:
 
     Attributes:
         directory: where relative source paths start.
-        first: only the first so many files of each source.
+        part: which entries of each source are taken.
+        decides: False where what enters selects is measured and stored, and nothing is decided (a shard).
         dry: look, decide, count; run nothing.
         memory_bytes: how many bytes of pixels may be in flight.
         recipe: which recipe this is, among those that share a cache: runs are compared with runs of the same.
     """
 
     directory: Path
-    first: int | None = None
+    part: Part = field(default_factory=Part)
+    decides: bool = True
     dry: bool = False
     memory_bytes: int = 0
     recipe: str = ""
@@ -109,7 +112,7 @@ class Scheduler:
         """Look at the sources, and decide which steps are walked."""
         self.run_id = self.recorder.run_id = self.index.begin_run(self.settings.recipe)
         self.recorder.announce(RunStarted(self.graph.name, {node.id: node.use for node in self.graph.nodes}))
-        self._walked = self.opening.decide(self.bench, self.settings.directory, self.settings.first)
+        self._walked = self.opening.decide(self.bench, self.settings.directory, self.settings.part)
         for node in self.graph.nodes:
             if node.id in self._walked:
                 self._open_step(node)
@@ -178,6 +181,8 @@ class Scheduler:
         for taker, _, _ in self.graph.consumers[node.id]:
             if taker.id not in self._walked or not waits_for_all(taker) or not self._inputs_complete(taker):
                 continue
+            if self._ends_at(taker):
+                continue
             for ref in taker.inputs["in"]:
                 branch = waiting_branch(self.graph, taker, ref.step, ref.variant, self._walked)
                 rows = self.datasets.ranked(taker, ref.step, ref.variant)
@@ -245,11 +250,23 @@ class Scheduler:
         for node in self.graph.nodes:
             if self.ledgers[node.id].complete or node.shape == "export" or not self._through(node):
                 continue
-            if node.shape == "select":
+            if self._ends_at(node):
+                self._stop_at(node)
+            elif node.shape == "select":
                 self._decide(node)
             self._complete(node)
             moved = True
         return moved
+
+    def _ends_at(self, node: Node) -> bool:
+        """Tell whether this run measures and keeps what enters a step, and goes no further."""
+        return not self.settings.decides and is_barrier(node)
+
+    def _stop_at(self, node: Node) -> None:
+        """Count what came to a barrier; its dataset stays empty, and stands for nothing later."""
+        ledger = self.ledgers[node.id]
+        ledger.entered = sum(1 for _ in self.datasets.merged(node, "in"))
+        ledger.lasting = False
 
     def _through(self, node: Node) -> bool:
         if node.shape == "source":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,12 +36,8 @@ class Found:
         self.fault = entry.problem
 
 
-def list_source(node: Node, bench: Bench, index: Index, directory: Path, first: int | None = None) -> list[Found]:
-    """List a source's files in name order, with the digests of those that have not changed since they were read.
-
-    Args:
-        first: only the first so many (`--sample`).
-    """
+def list_entries(node: Node, bench: Bench, directory: Path) -> list[Entry]:
+    """List a source's files in name order."""
     operator = bench.operator(node.doing)
     assert isinstance(operator, Source)
     try:
@@ -52,8 +48,13 @@ def list_source(node: Node, bench: Bench, index: Index, directory: Path, first: 
         if one.name == other.name:
             where = f"{one.location} and {other.location}"
             raise BrokenPromise(f"operator '{node.use}' gave two files one name, '{one.name}': {where}")
+    return entries
+
+
+def look_up(entries: Iterable[Entry], index: Index) -> list[Found]:
+    """Look at files, and name by their digests those that have not changed since they were read."""
     stats: dict[str, Identity | None] = {}
-    return [Found(entry, *_known_digest(index, entry.location, stats)) for entry in entries[:first]]
+    return [Found(entry, *_known_digest(index, entry.location, stats)) for entry in entries]
 
 
 def _speakable(entry: Entry) -> Entry:

@@ -104,13 +104,17 @@ def test_options_have_their_defaults(engine, tmp_path) -> None:
         "sample": None,
         "frozen": False,
         "verify": 0,
+        "shard": None,
+        "only": None,
+        "command": "forge-run recipe.yaml",
     }
 
 
 def test_every_option_reaches_the_engine(engine, tmp_path) -> None:
     engine.answers["run"] = _run(_result())
     typed = "--set vars.scale=2 --set steps.clean.with.keep=a=b --frozen --until hr --sample 3 --executor inline"
-    forge(["run", "recipe.yaml", *typed.split(), *["--workers", "2", "--cache", "there", "--verify", "5"]])
+    more = ["--workers", "2", "--cache", "there", "--verify", "5", "--shard", "2/8", "--only", "photos/a b.png"]
+    forge(["run", "recipe.yaml", *typed.split(), *more])
     options = engine.asked[0][1][1]
     assert asdict(options) == {
         "directory": tmp_path,
@@ -122,7 +126,27 @@ def test_every_option_reaches_the_engine(engine, tmp_path) -> None:
         "sample": 3,
         "frozen": True,
         "verify": 5,
+        "shard": (2, 8),
+        "only": "photos/a b.png",
+        "command": "forge-run recipe.yaml --set vars.scale=2 --set steps.clean.with.keep=a=b --cache there",
     }
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("2", "I/N such as 2/8"),
+        ("2/x", "I/N such as 2/8"),
+        ("²/8", "I/N such as 2/8"),
+        ("0/8", "I/N with I from 1 to N, such as 2/8"),
+        ("9/8", "I/N with I from 1 to N, such as 2/8"),
+    ],
+)
+def test_a_shard_is_counted_from_one(engine, capsys, typed, expected) -> None:
+    assert forge_run(["recipe.yaml", "--shard", typed]) == 2
+    assert capsys.readouterr().err == (
+        f"forge-run: argument --shard: found '{typed}', expected {expected}\n  hint: forge-run --help\n"
+    )
 
 
 def test_the_environment_names_the_cache_and_the_option_wins(engine, tmp_path, monkeypatch) -> None:

@@ -27,7 +27,7 @@ def test_the_object_has_exactly_the_fields_of_the_contract() -> None:
         seconds=3,
         steps={"clean": counts},
         exports=(ExportDone("pairs", "output/sr", 12, 4, "cd34"),),
-        failures=(Failure("photos", "photos/é.png", "truncated"),),
+        failures=(Failure("photos", "photos/é.png", "truncated", "forge-run r.yaml --only photos/é.png"),),
         executor="threads",
         workers=2,
         peak_rss_bytes=123,
@@ -52,7 +52,14 @@ def test_the_object_has_exactly_the_fields_of_the_contract() -> None:
             }
         },
         "exports": [{"step": "pairs", "path": "output/sr", "files": 12, "written": 4, "digest": "cd34"}],
-        "failures": [{"step": "photos", "sample": "photos/é.png", "reason": "truncated"}],
+        "failures": [
+            {
+                "step": "photos",
+                "sample": "photos/é.png",
+                "reason": "truncated",
+                "reproduce": "forge-run r.yaml --only photos/é.png",
+            }
+        ],
         "executor": "threads",
         "workers": 2,
         "peak_rss_bytes": 123,
