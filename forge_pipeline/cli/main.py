@@ -34,6 +34,7 @@ COMMANDS = {
     "steps": "list the operators and metrics, or describe one",
     "schema": "print the JSON Schema of recipes, for editors",
     "graph": "print a recipe's graph as Mermaid or DOT",
+    "runs": "list the last runs, or tell where the time of one went and what held it up",
     "cache": "measure, verify or shrink the cache",
     "augment-params": "stream augmentation parameters as JSON lines, without touching pixels",
 }

@@ -30,6 +30,11 @@ def seconds_text(seconds: float) -> str:
     return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
 
 
+def each_text(seconds: float) -> str:
+    """Spell what one of many took: `0.17 ms`, `6.3 ms`, else as any duration."""
+    return f"{seconds * 1000:.2g} ms" if 0 < seconds < 0.00995 else seconds_text(seconds)
+
+
 def count_text(count: int, noun: str) -> str:
     """Spell a count with its noun: `1 sample`, `12,000 samples`."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
