@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shlex
 import time
 from collections.abc import Callable, Iterator
@@ -12,15 +11,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from forge_pipeline.errors import CommandError, ForgeError, FrozenDiffers, RecipeError, RunFailed
-from forge_pipeline.events import Event, ExportDone, Failure, Note, RunEnded, RunResult, Status
+from forge_pipeline.events import (
+    Event,
+    ExecutorChosen,
+    ExportDone,
+    ExportPublished,
+    Failure,
+    Note,
+    PhaseBegan,
+    RunEnded,
+    RunResult,
+    Status,
+    StepFinished,
+)
 
 if TYPE_CHECKING:
     from forge_pipeline.cache.place import Cache
     from forge_pipeline.cache.sweep import CacheSize, Collected, Damage
     from forge_pipeline.compiled import Graph, Node
+    from forge_pipeline.executors.choose import Choice
     from forge_pipeline.lock import Lock
     from forge_pipeline.plan import PlanReport
     from forge_pipeline.recipe import Recipe
+    from forge_pipeline.report.bottleneck import Bottleneck
+    from forge_pipeline.report.meter import Meter
+    from forge_pipeline.report.story import RunLine, Story
     from forge_pipeline.run import Scheduler
     from forge_pipeline.run.exports import Exporter, Prepared
     from forge_pipeline.step import Metric, Operator
@@ -40,7 +55,7 @@ class Options:
         directory: where relative paths start.
         sets: assignments over the recipe, `vars.scale=2`.
         cache: the cache's folder (default: `.forge/cache` under `directory`).
-        executor: `inline` or `threads` (default: what the recipe says, else threads).
+        executor: `auto`, `inline`, `threads`, `processes` or `ray` (default: what the recipe says, else auto).
         workers: how many tasks at once (default: one a core).
         until: the last step to run; nothing is published, but for this step's own export beside its place.
         sample: only the first so many files of every source; exports go to `PATH.sample-N`.
@@ -133,8 +148,13 @@ def run(recipe: Path, options: Options, announce: Announce) -> RunResult:
         EnvironmentFault: the machine did not let us; what was done is kept.
         FrozenDiffers: `frozen`, and the result would differ.
     """
-    started = time.monotonic()
     _check_partial(options)
+    with _journalled(options, announce) as (told, meter):
+        return _run(recipe, options, told, meter)
+
+
+def _run(recipe: Path, options: Options, announce: Announce, meter: Meter) -> RunResult:
+    started = time.monotonic()
     with (
         _warnings_told(announce),
         _opened(options, announce) as cache,
@@ -160,10 +180,12 @@ def run(recipe: Path, options: Options, announce: Announce) -> RunResult:
                 session.stop()
                 session.end("failed")
             if isinstance(fault, ForgeError):
-                announce(RunEnded(session.result("failed", started, (), str(fault))))
+                result = session.result("failed", started, (), str(fault))
+                announce(RunEnded(replace(result, peak_rss_bytes=meter.peak_rss_bytes)))
             raise
         session.end(status)
         result = session.result(status, started, exports, error)
+        result = replace(result, peak_rss_bytes=meter.peak_rss_bytes)
     announce(RunEnded(result))
     return result
 
@@ -216,6 +238,39 @@ def cache_collect(cache: Path, keep_last: int) -> Collected:
         return collect_cache(opened, keep_last)
 
 
+# --- what runs have told --------------------------------------------------------------------------
+
+
+def runs(cache: Path) -> list[RunLine]:
+    """List the runs of a cache whose journals are kept, the newest first; also while one goes on."""
+    from forge_pipeline.report.story import list_runs
+
+    _refuse_no_cache(cache)
+    return list_runs(cache)
+
+
+def run_story(cache: Path, run: str) -> tuple[Story, Bottleneck]:
+    """Tell of one run, and what held it up.
+
+    Args:
+        run: its ID, its number in the index, or `last`.
+    """
+    from forge_pipeline.report.bottleneck import name_bottleneck
+    from forge_pipeline.report.story import find_run, read_story
+
+    _refuse_no_cache(cache)
+    folder = find_run(cache, run)
+    if folder is None:
+        raise CommandError(f"{cache}: there is no journal of run '{run}'", f"forge runs --cache {cache}")
+    story = read_story(folder)
+    return story, name_bottleneck(story)
+
+
+def _refuse_no_cache(cache: Path) -> None:
+    if not cache.is_dir():
+        raise CommandError(f"{cache}: there is no cache", "--cache DIR, or run a recipe first")
+
+
 @contextlib.contextmanager
 def _existing(cache: Path) -> Iterator[Cache]:
     from forge_pipeline.cache.place import open_cache
@@ -230,12 +285,29 @@ def _existing(cache: Path) -> Iterator[Cache]:
 
 
 @contextlib.contextmanager
+def _journalled(options: Options, announce: Announce) -> Iterator[tuple[Announce, Meter]]:
+    """Let the journal hear what a run announces, before anybody else does."""
+    from forge_pipeline.report.journal import Journal
+
+    with Journal(_cache_root(options), announce) as journal:
+
+        def both(event: Event) -> None:
+            journal.announce(event)
+            announce(event)
+
+        yield both, journal.meter
+
+
+@contextlib.contextmanager
 def _opened(options: Options, announce: Announce) -> Iterator[Cache]:
     from forge_pipeline.cache.place import open_cache
 
-    root = options.cache or options.directory / ".forge" / "cache"
-    with open_cache(root.absolute(), lambda text: announce(Note(text))) as cache:
+    with open_cache(_cache_root(options), lambda text: announce(Note(text))) as cache:
         yield cache
+
+
+def _cache_root(options: Options) -> Path:
+    return (options.cache or options.directory / ".forge" / "cache").absolute()
 
 
 def _compile(recipe: Path, options: Options) -> tuple[Graph, Recipe]:
@@ -280,6 +352,7 @@ class _Session:
     recipe: Path
     options: Options
     announce: Announce
+    choice: Choice
 
     @property
     def partial(self) -> bool:
@@ -290,22 +363,29 @@ class _Session:
         """Do all of it."""
         locked = self._locked() if self.options.frozen else None
         self.open()
+        self.announce(PhaseBegan("samples"))
         self.scheduler.pump()
         exports: tuple[ExportDone, ...] = ()
         if self.options.shard is None:  # a part of a dataset cannot say which share of the whole broke
             self._check_budgets()
+            self.announce(PhaseBegan("exports"))
             exports = self._export(locked)
         if self.options.verify:
             from forge_pipeline.run.verify import verify_known
 
+            self.announce(PhaseBegan("verification"))
             verify_known(self.scheduler, self.options.verify)
         self._tell_part()
         if not self.partial and not self.options.frozen:
+            self.announce(PhaseBegan("lock"))
             self._write_lock()
         return exports
 
     def open(self) -> None:
         """List the sources, and refuse exports that would write into them."""
+        budget = self.scheduler.jobs.budget.limit_bytes
+        self.announce(ExecutorChosen(self.choice.name, self.choice.workers, self.choice.reason, budget))
+        self.announce(PhaseBegan("sources"))
         self.scheduler.open()
         self._check_paths()
 
@@ -319,6 +399,8 @@ class _Session:
             exports=exports,
             failures=tuple(replace(f, reproduce=self._reproduce(f)) for f in self.scheduler.failures),
             error=error,
+            executor=self.choice.name,
+            workers=self.choice.workers,
         )
 
     def _takes_part(self, node: Node) -> bool:
@@ -369,8 +451,6 @@ class _Session:
             )
 
     def _export(self, locked: Lock | None) -> tuple[ExportDone, ...]:
-        from forge_pipeline.events import StepFinished
-
         done: list[ExportDone] = []
         prepared: list[Prepared] = []
         for node in self.graph.nodes:
@@ -381,14 +461,21 @@ class _Session:
                 counts = self.scheduler.ledgers[node.id].counts()
                 self.announce(StepFinished(node.id, counts, reused_whole=True))
                 done.append(self.exporter.done(node, unchanged))
+                self.announce(ExportPublished(done[-1]))
             else:
                 prepared.append(self.exporter.prepare(node))
         self._check_budgets()
         if locked is not None:
             self._compare(locked)
-        done += [self.exporter.publish(one) for one in prepared]
+        done += [self._publish(one) for one in prepared]
         order = [node.id for node in self.graph.nodes]
         return tuple(sorted(done, key=lambda one: order.index(one.step)))
+
+    def _publish(self, prepared: Prepared) -> ExportDone:
+        started = time.monotonic()
+        done = self.exporter.publish(prepared)
+        self.announce(ExportPublished(done, round(time.monotonic() - started, 3)))
+        return done
 
     def _check_paths(self) -> None:
         from forge_pipeline.publish import check_export_paths
@@ -482,8 +569,9 @@ def _session(recipe: Path, options: Options, announce: Announce, cache: Cache, d
 
         graph = before_barriers(graph)
     from forge_pipeline.bench import Bench
-    from forge_pipeline.executors.inline import InlineExecutor
-    from forge_pipeline.executors.pool import ThreadsExecutor
+    from forge_pipeline.executors.choose import choose
+    from forge_pipeline.executors.open import open_executor
+    from forge_pipeline.machine import look_at_machine
     from forge_pipeline.manifest import file_stem
     from forge_pipeline.reuse import WithoutFailures
     from forge_pipeline.run import RunSettings, Scheduler
@@ -492,9 +580,9 @@ def _session(recipe: Path, options: Options, announce: Announce, cache: Cache, d
 
     # Who runs one sample wants to see it break: a failure that is known is tried again.
     bench = Bench(cache.store, cache.index if options.only is None else WithoutFailures(cache.index))
-    workers = options.workers or graph.workers or _cores()
-    inline = (options.executor or graph.executor) == "inline"
-    executor = InlineExecutor(bench) if inline else ThreadsExecutor(bench, workers)
+    asked, workers = options.executor or graph.executor, options.workers or graph.workers
+    choice = choose(graph.nodes, look_at_machine(), asked, workers)
+    executor = open_executor(choice, bench, str(cache.index.path))
     settings = RunSettings(
         options.directory,
         part=Part(options.sample, options.shard, options.only or ""),
@@ -511,7 +599,7 @@ def _session(recipe: Path, options: Options, announce: Announce, cache: Cache, d
     elif options.until is not None:
         suffix = f".until-{options.until}"
     try:
-        yield _Session(graph, scheduler, Exporter(scheduler, suffix), recipe, options, announce)
+        yield _Session(graph, scheduler, Exporter(scheduler, suffix), recipe, options, announce, choice)
     finally:
         executor.close(wait=not scheduler.jobs.abandoned)
 
@@ -570,7 +658,3 @@ def _identity(recipe: Path) -> str:
     from forge_pipeline.lock import lock_path
 
     return str(lock_path(recipe).absolute())
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -28,6 +28,12 @@ class Bench:
         self.codecs = codecs or Codecs()
         self._operators: dict[tuple[OperatorRef, str], Operator] = {}
 
+    def seeing(self, memory: Memory) -> Bench:
+        """Return the same bench with another memory; operators that are ready stay ready."""
+        other = Bench(self.store, memory, self.codecs)
+        other._operators = self._operators
+        return other
+
     def operator(self, doing: Doing) -> Operator:
         """Return the operator with its parameters, built once."""
         key = (doing.operator, canonical_json(doing.params))

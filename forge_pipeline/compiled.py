@@ -75,7 +75,20 @@ class Node:
     max_errors_count: int | None = None
     max_errors_share: float | None = None
     work: str = "cpu"
+    """The most demanding of the operator and its metrics: `io`, `cpu`, `cpu_gil` or `gpu`."""
     memory_expansion: float = 2.0
+    resources: Mapping[str, Json] = field(default_factory=dict)
+    """What a task of this step asks of the machine; names no action."""
+
+    @property
+    def timeout_s(self) -> float | None:
+        """How long the step may take for one sample."""
+        return self.resources.get("timeout_s")
+
+    @property
+    def retries(self) -> int:
+        """How often a sample is tried again that broke for a reason which may pass."""
+        return int(self.resources.get("retries", 0))
 
 
 @dataclass(frozen=True)

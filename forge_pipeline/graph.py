@@ -257,9 +257,18 @@ def _node(recipe: Recipe, spec: StepSpec, operator: Operator, registry: Registry
         on_error=spec.on_error,
         max_errors_count=limits.count,
         max_errors_share=limits.share,
-        work=operator.work,
+        work=_work(operator),
         memory_expansion=operator.memory_expansion,
+        resources=spec.resources,
     )
+
+
+def _work(operator: Operator) -> str:
+    """Name the most demanding class of work among an operator and the metrics it asks for."""
+    asked = {operator.work}
+    if isinstance(operator, Select):
+        asked |= {metric.work for port in operator.takes for metric in operator.metrics(port).values()}
+    return max(asked, key=("io", "cpu", "cpu_gil", "gpu").index)
 
 
 def _doing(

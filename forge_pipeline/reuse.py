@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from forge_pipeline.cache.store import Payload
 from forge_pipeline.compiled import Doing
 from forge_pipeline.sample import Json, Sample
-from forge_pipeline.task import Result, action_inputs, action_key, read_result
+from forge_pipeline.task import Known, Result, action_inputs, action_key, read_result
 
 
 class Memory(Protocol):
@@ -20,6 +20,59 @@ class Memory(Protocol):
 
     def payload(self, digest: str) -> Payload | None:
         """Return what is known of kept bytes."""
+
+
+class Watched:
+    """Remembers what was found in a memory, to send it along with a task."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+        self._results: dict[str, str] = {}
+        self._payloads: dict[str, Payload] = {}
+
+    def known(self, key: str) -> str | None:
+        """Look, and remember."""
+        found = self._memory.known(key)
+        if found is not None:
+            self._results[key] = found
+        return found
+
+    def payload(self, digest: str) -> Payload | None:
+        """Look, and remember."""
+        found = self._memory.payload(digest)
+        if found is not None:
+            self._payloads[digest] = found
+        return found
+
+    def found(self) -> Known:
+        """Return all that was found."""
+        return Known(self._results, self._payloads)
+
+
+class Sent:
+    """What was sent along with a task, before what can be looked up from here."""
+
+    def __init__(self, known: Known, beyond: Memory) -> None:
+        self._known = known
+        self._beyond = beyond
+
+    def known(self, key: str) -> str | None:
+        """Return a recorded result as JSON text."""
+        return self._known.results.get(key) or self._beyond.known(key)
+
+    def payload(self, digest: str) -> Payload | None:
+        """Return what is known of kept bytes."""
+        return self._known.payloads.get(digest) or self._beyond.payload(digest)
+
+
+class Nothing:
+    """Knows nothing: the memory of a worker that cannot reach the index."""
+
+    def known(self, key: str) -> None:
+        """Know no result."""
+
+    def payload(self, digest: str) -> None:
+        """Know no payload."""
 
 
 class WithoutFailures:

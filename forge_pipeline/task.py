@@ -146,6 +146,8 @@ class Measure:
     label: str
     variant: str
     doing: Doing
+    timeout_s: float | None = None
+    retries: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +186,8 @@ def grow_branch(graph: Graph, step: str, walked: frozenset[str]) -> Branch:
             continue
         if node.shape == "select":
             metrics = node.metrics.get(port, {})
-            measures += [Measure(node.id, port, label, variant, doing) for label, doing in metrics.items()]
+            limits = (node.timeout_s, node.retries)
+            measures += [Measure(node.id, port, label, variant, doing, *limits) for label, doing in metrics.items()]
         elif node.shape == "transform" and not waits_for_all(node):
             chains.append(Chain(node, variant, _child_branch(graph, node, walked)))
     return Branch(step, tuple(chains), tuple(measures), stores(graph, step))
@@ -225,12 +228,21 @@ def stores(graph: Graph, step: str) -> bool:
 # --- tasks and what came of them ------------------------------------------------------------------
 
 
+class Known(NamedTuple):
+    """What is known of a task's actions and payloads: it goes along to workers that cannot ask the index."""
+
+    results: Mapping[str, str]
+    """By action key: recorded results as JSON text."""
+    payloads: Mapping[str, Payload]
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """A branch applied to one sample: a pure function that runs anywhere.
 
     Attributes:
         ignore_known: run every action though it is known (`--verify`).
+        known: set for a worker in another process.
     """
 
     number: int
@@ -238,6 +250,7 @@ class Task:
     branch: Branch
     seed: int
     ignore_known: bool = False
+    known: Known | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +284,7 @@ class InspectionTask:
     node: Node
     samples: Mapping[str, Sample]
     """By port."""
+    known: Known | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,3 +306,54 @@ class Outcome:
     fault: BaseException | None = None
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
+
+
+class Whereabouts(NamedTuple):
+    """Where a worker is: in which task, in which of its steps."""
+
+    task: int
+    step: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Tasks that one worker does one after the other: enough work to be worth the way to another process."""
+
+    number: int
+    tasks: tuple[Task | InspectionTask, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkOutcome:
+    """What came of a chunk: an outcome of each of its tasks, or how the worker was lost that had it.
+
+    Attributes:
+        lost: how the worker ended: "was killed by SIGSEGV"; empty where it did not.
+        expired: it was ended because a step took longer than its `timeout_s`.
+        killed: it was killed from outside (for its memory, say), which may be no fault of what it did.
+        at: where the worker was when it was lost, where that is known.
+    """
+
+    number: int
+    outcomes: tuple[Outcome, ...] = ()
+    lost: str = ""
+    expired: bool = False
+    killed: bool = False
+    at: Whereabouts | None = None
+
+
+def failed_outcome(task: Task | InspectionTask, step: str, reason: str, message: str) -> Outcome:
+    """Let a task's sample break as a whole: whoever did it is gone. Nothing of it is recorded for later runs."""
+    result = Result(
+        "failure", reason=reason, message=f"in step '{step}': {message}" if step else message, lasting=False
+    )
+    if isinstance(task, InspectionTask):
+        return Outcome(task.number, inspected=_broken(task.node.doing, None, result))
+    branch = task.branch
+    measures = tuple((measure, _broken(measure.doing, None, result)) for measure in branch.measures)
+    chains = tuple((chain, _broken(chain.node.doing, None, result), ()) for chain in branch.chains)
+    return Outcome(task.number, Visit(measures, chains))
+
+
+def _broken(doing: Doing, inputs: Json, result: Result) -> Done:
+    return Done("", doing, inputs, result, "ran")

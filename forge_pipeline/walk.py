@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+from forge_pipeline.beacon import Beacon
 from forge_pipeline.bench import Bench
 from forge_pipeline.cache.index import nondeterministic
 from forge_pipeline.cache.store import Payload, PayloadMissing
@@ -30,6 +31,9 @@ from forge_pipeline.task import (
     declared_fields,
     through,
 )
+
+# Before a second, third ... attempt: what is busy or unreachable now may not be in a moment.
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 5.0
 
 
 class Value(Protocol):
@@ -86,8 +90,9 @@ class Look(NamedTuple):
 class Walk:
     """One walk down a branch: `look` only looks, `visit` does."""
 
-    def __init__(self, bench: Bench, seed: int, ignore_known: bool = False) -> None:
+    def __init__(self, bench: Bench, seed: int, ignore_known: bool = False, beacon: Beacon | None = None) -> None:
         self._bench = bench
+        self._beacon = beacon or Beacon()
         self._seed = seed
         self._ignore_known = ignore_known
         self._done: dict[str, Done] = {}
@@ -102,8 +107,9 @@ class Walk:
         for chain in branch.chains:
             parent = through(sample, chain.variant)
             known = self._decide_chain(chain, parent).known
-            if known is None:
-                return Look(needs_value=True, all_known=False)
+            if known is None:  # the other chains are looked at all the same: what is known of them goes to the worker
+                needs_value, all_known = True, False
+                continue
             children = self._look_at_children(chain, parent, known)
             needs_value |= children.needs_value
             all_known &= children.all_known
@@ -167,7 +173,8 @@ class Walk:
         assert isinstance(operator, Metric)
         seen = dict(sample.header) if measure.doing.reads == "header" else value.get()
         started = time.perf_counter()
-        result = guarded(lambda: Result("value", value=json_of(operator, operator.measure(seen))))
+        with self._beacon.within(measure.select, measure.timeout_s):
+            result = _tried(measure.retries, lambda: Result("value", value=json_of(operator, operator.measure(seen))))
         return self._ran(decision, measure.doing, result, "ran", time.perf_counter() - started)
 
     def _apply(
@@ -199,6 +206,9 @@ class Walk:
         partial: list[Partial] = []
 
         def run() -> Result:
+            made.clear()
+            visits.clear()
+            partial.clear()
             context = self._context(node.doing, parent)
             given = value.get()
             produce = operator.load if node.shape == "source" else operator.apply  # type: ignore[attr-defined]
@@ -216,8 +226,8 @@ class Walk:
             told = partial[-1] if partial else Partial("")
             return Result("children", tuple(made), reason=told.reason, values=dict(told.values))
 
-        with clock.running():
-            result = guarded(run)
+        with clock.running(), self._beacon.within(node.id, node.timeout_s):
+            result = _tried(node.retries, run)
         if made and result.kind == "reject":
             raise BrokenPromise(f"operator '{node.use}' rejected a sample after it had yielded a child")
         if decision.known is not None and result.text() != decision.known.text():
@@ -260,6 +270,16 @@ class Walk:
         done = Done(decision.key, doing, decision.inputs, result, state, seconds)
         self._done[decision.key] = done
         return done
+
+
+def _tried(retries: int, run: Callable[[], Result]) -> Result:
+    """Do what an operator does, again where it broke for a reason that may pass."""
+    for attempt in range(retries):
+        result = guarded(run)
+        if result.kind != "failure" or result.lasting:
+            return result
+        time.sleep(min(_FIRST_WAIT_S * 2**attempt, _LONGEST_WAIT_S))
+    return guarded(run)
 
 
 class _Clock:

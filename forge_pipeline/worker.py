@@ -1,4 +1,4 @@
-"""Run one task, wherever it is called from: every executor calls `run_task`."""
+"""Run a chunk of tasks, wherever it is called from: every executor calls `run_chunk`."""
 
 from __future__ import annotations
 
@@ -7,32 +7,50 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from forge_pipeline.beacon import Beacon
 from forge_pipeline.bench import Bench
 from forge_pipeline.cache.store import Payload, PayloadMissing
 from forge_pipeline.compiled import Doing
 from forge_pipeline.errors import BrokenPromise, EnvironmentFault
 from forge_pipeline.guard import guarded, json_of
+from forge_pipeline.reuse import Sent
 from forge_pipeline.sample import Json, Sample
 from forge_pipeline.step import Export, Inspection, Keep, Select
-from forge_pipeline.task import Done, InspectionTask, Outcome, Result, Task, action_key
+from forge_pipeline.task import Chunk, ChunkOutcome, Done, InspectionTask, Outcome, Result, Task, action_key
 from forge_pipeline.walk import Later, Walk
 
 _ATTEMPTS = 1000  # as many damaged payloads as one task may meet and make again
 
 
-def run_task(task: Task | InspectionTask, bench: Bench) -> Outcome:
+def run_chunk(chunk: Chunk, bench: Bench, beacon: Beacon) -> ChunkOutcome:
+    """Run tasks one after the other; after a fault of the machine no other is begun."""
+    outcomes: list[Outcome] = []
+    for task in chunk.tasks:
+        with beacon.task(task.number):
+            outcomes.append(run_task(task, bench, beacon))
+        if outcomes[-1].fault is not None:
+            break
+    return ChunkOutcome(chunk.number, tuple(outcomes))
+
+
+def run_task(task: Task | InspectionTask, bench: Bench, beacon: Beacon) -> Outcome:
     """Run one task of either sort.
 
     Never raises for what a sample or an operator does; a fault of the machine or a broken promise comes back as
     `Outcome.fault`, a missing payload of the task's own sample as `Outcome.missing`.
     """
-    return _inspect(task, bench) if isinstance(task, InspectionTask) else _walk(task, bench)
+    if task.known is not None:
+        bench = bench.seeing(Sent(task.known, bench.memory))
+    if isinstance(task, InspectionTask):
+        with beacon.within(task.node.id, task.node.timeout_s):
+            return _inspect(task, bench)
+    return _walk(task, bench, beacon)
 
 
-def _walk(task: Task, bench: Bench) -> Outcome:
+def _walk(task: Task, bench: Bench, beacon: Beacon) -> Outcome:
     """Do everything that a task's branch says to its sample, reusing what is known."""
     started = time.perf_counter()
-    walk = Walk(bench, task.seed, task.ignore_known)
+    walk = Walk(bench, task.seed, task.ignore_known, beacon)
     notes: list[str] = []
     for _ in range(_ATTEMPTS):
         try:

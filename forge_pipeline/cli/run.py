@@ -52,8 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--executor",
         metavar="NAME",
-        type=one_of("inline", "threads"),
-        help="where actions run: inline or threads (default: what the recipe says, else threads)",
+        type=one_of("auto", "inline", "threads", "processes", "ray"),
+        help="where actions run: auto, inline, threads, processes or ray (default: what the recipe says, else auto, "
+        "which `forge plan` explains)",
     )
     parser.add_argument("--workers", metavar="N", type=positive, help="how many run at once (default: one per core)")
     parser.add_argument(

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import ClassVar, Protocol
 
-from forge_pipeline.task import InspectionTask, Outcome, Task
+from forge_pipeline.task import Chunk, ChunkOutcome
 
 
 class Executor(Protocol):
-    """Takes tasks, gives outcomes back in any order."""
+    """Takes chunks of tasks, gives their outcomes back in any order."""
 
+    name: ClassVar[str]
     slots: int
-    """How many tasks run at once."""
+    """How many chunks run at once."""
+    chunk_s: float
+    """How much work one chunk should be; 0 where a task alone costs nothing to hand over."""
+    apart: bool
+    """Whether tasks run where the index cannot be asked: what is known goes along with each."""
 
-    def submit(self, task: Task | InspectionTask) -> None:
-        """Take a task."""
+    def submit(self, chunk: Chunk) -> None:
+        """Take a chunk."""
 
-    def next_outcome(self) -> Outcome:
-        """Wait for one outcome. Only called while a task is out."""
+    def next_outcome(self) -> ChunkOutcome:
+        """Wait for one outcome. Only called while a chunk is out."""
 
     def withdraw(self) -> set[int]:
-        """Take back the tasks that have not begun, and return their numbers; no outcome of theirs will come."""
+        """Take back the chunks that have not begun, and return their numbers; no outcome of theirs will come."""
 
     def close(self, wait: bool = True) -> None:
-        """End; tasks that run are waited for, unless told otherwise."""
+        """End; chunks that run are waited for, unless told otherwise."""

@@ -1,49 +1,181 @@
-"""Executors that are pools of workers on this machine: threads."""
+"""Executors that are pools of workers on this machine: threads, or a process behind each thread."""
 
 from __future__ import annotations
 
+import contextlib
 import queue
-from concurrent.futures import Future, ThreadPoolExecutor
+import threading
+import time
+from collections import deque
+from typing import ClassVar
 
+from forge_pipeline.beacon import Beacon
 from forge_pipeline.bench import Bench
-from forge_pipeline.task import InspectionTask, Outcome, Task
-from forge_pipeline.worker import run_task
+from forge_pipeline.executors.library_threads import LibraryThreads
+from forge_pipeline.executors.process import WorkerProcess, WorkerSpec
+from forge_pipeline.task import Chunk, ChunkOutcome, Outcome, Whereabouts
+from forge_pipeline.worker import run_chunk
+
+# How often hung threads are looked for.
+_LOOK_EVERY_S = 0.25
 
 
-class ThreadsExecutor:
-    """Runs tasks in threads of this process: arrays pass by reference, and the kernels release the GIL."""
+class _Pool:
+    """Threads that take chunks from one line, in the order in which they were submitted."""
 
-    def __init__(self, bench: Bench, workers: int) -> None:
+    def __init__(self, workers: int) -> None:
         self.slots = workers
-        self._bench = bench
-        self._outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
-        self._futures: dict[int, Future[None]] = {}
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="forge-worker")
+        self._waiting: deque[Chunk] = deque()
+        self._outcomes: queue.SimpleQueue[ChunkOutcome] = queue.SimpleQueue()
+        self._changed = threading.Condition()
+        self._closing = False
+        self._threads: list[threading.Thread] = []
+        self._idle = 0
 
-    def submit(self, task: Task | InspectionTask) -> None:
-        """Queue a task."""
-        self._futures[task.number] = self._pool.submit(self._run, task)
-
-    def next_outcome(self) -> Outcome:
-        """Wait for an outcome."""
-        outcome = self._outcomes.get()
-        del self._futures[outcome.number]
-        return outcome
+    def submit(self, chunk: Chunk) -> None:
+        """Queue a chunk."""
+        with self._changed:
+            self._waiting.append(chunk)
+            if len(self._waiting) > self._idle and len(self._threads) < self.slots:
+                self._start()
+            self._changed.notify()
 
     def withdraw(self) -> set[int]:
-        """Take back the tasks that no thread has begun."""
-        withdrawn = {number for number, future in self._futures.items() if future.cancel()}
-        for number in withdrawn:
-            del self._futures[number]
+        """Take back the chunks that no worker has begun."""
+        with self._changed:
+            withdrawn = {chunk.number for chunk in self._waiting}
+            self._waiting.clear()
         return withdrawn
 
     def close(self, wait: bool = True) -> None:
-        """End, after the tasks that run have ended where that is asked for."""
-        self._pool.shutdown(wait=wait, cancel_futures=True)
+        """End, after the chunks that run have ended where that is asked for."""
+        with self._changed:
+            self._closing = True
+            self._waiting.clear()
+            self._changed.notify_all()
+        if wait:
+            for thread in self._threads:
+                thread.join()
 
-    def _run(self, task: Task | InspectionTask) -> None:
+    def _start(self) -> None:
+        # Daemons: a thread that hangs in native code must not keep the command from ending.
+        thread = threading.Thread(target=self._live, name=f"forge-worker-{len(self._threads)}", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _live(self) -> None:
+        """Be one worker: chunk after chunk, until the pool closes."""
+        raise NotImplementedError
+
+    def _next_chunk(self) -> Chunk | None:
+        with self._changed:
+            self._idle += 1
+            while not self._waiting and not self._closing:
+                self._changed.wait()
+            self._idle -= 1
+            return self._waiting.popleft() if self._waiting else None
+
+
+class ThreadsExecutor(_Pool):
+    """Runs chunks in threads of this process: arrays pass by reference, and the kernels release the GIL."""
+
+    name: ClassVar[str] = "threads"
+    chunk_s = 0.0
+    apart = False
+
+    def __init__(self, bench: Bench, workers: int) -> None:
+        super().__init__(workers)
+        self._bench = bench
+        self._library_threads = LibraryThreads()
+        self._busy: dict[threading.Thread, tuple[Chunk, Beacon]] = {}
+        self._hung: set[int] = set()
+
+    def submit(self, chunk: Chunk) -> None:
+        """Queue a chunk."""
+        self._library_threads.hold()
+        super().submit(chunk)
+
+    def next_outcome(self) -> ChunkOutcome:
+        """Wait for an outcome; a chunk whose step takes longer than it may is given up, its thread left to itself."""
+        while True:
+            with contextlib.suppress(queue.Empty):
+                outcome = self._outcomes.get(timeout=_LOOK_EVERY_S)
+                if outcome.number not in self._hung:
+                    return outcome
+                continue
+            expired = self._expired()
+            if expired is not None:
+                return expired
+
+    def close(self, wait: bool = True) -> None:
+        """End; threads that hang are not waited for."""
+        super().close(wait)
+        self._library_threads.release()
+
+    def _expired(self) -> ChunkOutcome | None:
+        """Give up the first chunk that hangs: a thread cannot be killed, so another takes its place."""
+        now = time.monotonic()
+        for thread, (chunk, beacon) in list(self._busy.items()):
+            position = beacon.position
+            if now <= position.deadline_s:
+                continue
+            with self._changed:
+                self._hung.add(chunk.number)
+                self._busy.pop(thread, None)
+                self._threads.remove(thread)
+                if self._waiting:
+                    self._start()
+            at = Whereabouts(position.task, position.step)
+            return ChunkOutcome(chunk.number, lost="hangs in a thread", expired=True, at=at)
+        return None
+
+    def _live(self) -> None:
+        beacon = Beacon()
+        while (chunk := self._next_chunk()) is not None:
+            self._busy[threading.current_thread()] = (chunk, beacon)
+            try:
+                outcome = run_chunk(chunk, self._bench, beacon)
+            except BaseException as fault:  # noqa: BLE001 - whatever it is, the scheduler must hear of it
+                outcome = ChunkOutcome(chunk.number, (Outcome(chunk.tasks[0].number, fault=fault),))
+            self._busy.pop(threading.current_thread(), None)
+            self._outcomes.put(outcome)
+            if chunk.number in self._hung:
+                return
+
+
+class ProcessesExecutor(_Pool):
+    """Runs chunks in processes, one behind each thread: for operators that hold the GIL, or crash."""
+
+    name: ClassVar[str] = "processes"
+    # A task costs 0.2 to 2 s: the way to another process (0.2 ms) and back is nothing beside it.
+    chunk_s = 0.5
+    apart = True
+
+    def __init__(self, spec: WorkerSpec, workers: int) -> None:
+        super().__init__(workers)
+        self._spec = spec
+        self._processes: list[WorkerProcess] = []
+
+    def next_outcome(self) -> ChunkOutcome:
+        """Wait for an outcome."""
+        return self._outcomes.get()
+
+    def close(self, wait: bool = True) -> None:
+        """End; processes that still work are waited for, or killed: what they write appears whole or not at all."""
+        if not wait:
+            for process in self._processes:
+                process.kill()
+        super().close(wait)
+
+    def _live(self) -> None:
+        process = WorkerProcess(self._spec)
+        self._processes.append(process)
         try:
-            outcome = run_task(task, self._bench)
-        except BaseException as fault:  # noqa: BLE001 - whatever it is, the scheduler must hear of it
-            outcome = Outcome(task.number, fault=fault)
-        self._outcomes.put(outcome)
+            while (chunk := self._next_chunk()) is not None:
+                try:
+                    outcome = process.run(chunk)
+                except BaseException as fault:  # noqa: BLE001 - whatever it is, the scheduler must hear of it
+                    outcome = ChunkOutcome(chunk.number, (Outcome(chunk.tasks[0].number, fault=fault),))
+                self._outcomes.put(outcome)
+        finally:
+            process.close()

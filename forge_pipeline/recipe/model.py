@@ -16,7 +16,7 @@ from forge_pipeline.sample import Json
 
 OnError = Literal["quarantine", "stop"]
 Cache = Literal["auto", "keep", "off"]
-Executor = Literal["inline", "threads"]
+Executor = Literal["auto", "inline", "threads", "processes", "ray"]
 Told = tuple[str, tuple[str | int, ...]]
 """A sentence, and the path inside the checked value that it is about."""
 
@@ -183,6 +183,12 @@ class ResourcesModel(_Model):
         None, ge=0, description="Graphics cards that one task needs; 0.25 shares one among four."
     )
     memory_bytes: int | None = Field(None, gt=0, description="Memory that one task needs at its peak, in bytes.")
+    timeout_s: float | None = Field(
+        None, gt=0, description="Seconds that this step may take for one sample; a sample that takes longer fails."
+    )
+    retries: int | None = Field(
+        None, ge=0, description="How often a sample is tried again that broke for a reason which may pass (default 0)."
+    )
 
 
 class DefaultsModel(_Model):

@@ -14,7 +14,7 @@ from forge_pipeline.cache.store import PayloadMissing
 from forge_pipeline.compiled import Graph, Node
 from forge_pipeline.digest import canonical_json
 from forge_pipeline.errors import BrokenPromise
-from forge_pipeline.events import Event, Failure, RunStarted, StepFinished
+from forge_pipeline.events import Decided, Event, Failure, RunStarted, StepDecided, StepFinished
 from forge_pipeline.executors.base import Executor
 from forge_pipeline.reuse import config_differences, decide_action
 from forge_pipeline.run.branches import (
@@ -94,7 +94,7 @@ class Scheduler:
         self.ledgers: dict[str, Ledger] = {node.id: Ledger(node) for node in graph.nodes}
         self.datasets = Datasets(graph, index, self.ledgers)
         self.recorder = Recorder(graph, index, self.ledgers, self.datasets, announce)
-        self.jobs = Jobs(executor, graph.seed, settings.memory_bytes, self.recorder.note)
+        self.jobs = Jobs(executor, bench, graph, settings.memory_bytes, announce)
         self.repairs = Repairs(graph, bench, self.datasets, self.jobs, self.recorder)
         self.opening = Opening(graph, index, self.ledgers, self.datasets, settings.recipe)
         self.run_id = 0
@@ -111,9 +111,12 @@ class Scheduler:
     def open(self) -> None:
         """Look at the sources, and decide which steps are walked."""
         self.run_id = self.recorder.run_id = self.index.begin_run(self.settings.recipe)
-        self.recorder.announce(RunStarted(self.graph.name, {node.id: node.use for node in self.graph.nodes}))
+        uses = {node.id: node.use for node in self.graph.nodes}
+        self.recorder.announce(RunStarted(self.graph.name, uses, self.run_id))
         self._walked = self.opening.decide(self.bench, self.settings.directory, self.settings.part)
         for node in self.graph.nodes:
+            if node.shape != "export":
+                self.recorder.announce(StepDecided(node.id, node.id in self._walked, self.ledgers[node.id].reasons))
             if node.id in self._walked:
                 self._open_step(node)
         for node in self.graph.nodes:
@@ -321,6 +324,7 @@ class Scheduler:
         ledger.actions += 1
         if known is not None:
             ledger.reused += 1
+            self.recorder.announce(Decided(node.id, len(tables["in"].keys), 0.0, reused=True))
             self._apply_verdicts(node, read_result(known))
         else:
             self._apply_verdicts(node, self._decide_now(node, key, inputs, tables))
@@ -332,6 +336,7 @@ class Scheduler:
         ledger = self.ledgers[node.id]
         ledger.seconds += seconds
         ledger.ran += 1
+        self.recorder.announce(Decided(node.id, len(tables["in"].keys), round(seconds, 6)))
         if node.cached:
             self.recorder.record_action(Done(key, node.doing, inputs, result, "ran", seconds), node.use)
         return result

@@ -64,7 +64,7 @@ def test_executors_workers_and_listing_order_change_nothing(
 
 def test_a_small_budget_of_memory_changes_nothing(many: World, monkeypatch: pytest.MonkeyPatch) -> None:
     reference = many.run(cache="reference", executor="threads", workers=4)
-    monkeypatch.setattr("forge_pipeline.run.jobs._third_of_memory", lambda: 1)
+    monkeypatch.setattr("forge_pipeline.run.budget._third_of_memory", lambda: 1)
     many.forget_exports()
     many.run(executor="threads", workers=4).same_as(reference)
 

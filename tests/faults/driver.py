@@ -93,15 +93,16 @@ class _Moments:
 
 
 def _slow_down(seconds: float, begun: str) -> None:
-    from forge_pipeline.executors import inline, pool
-    from forge_pipeline.worker import run_task
+    from forge_pipeline import worker
 
-    def slow_task(task: Any, bench: Any) -> Any:
+    run_task = worker.run_task
+
+    def slow_task(task: Any, bench: Any, beacon: Any) -> Any:
         Path(begun).touch()
         time.sleep(seconds)
-        return run_task(task, bench)
+        return run_task(task, bench, beacon)
 
-    inline.run_task = pool.run_task = slow_task  # type: ignore[assignment]
+    worker.run_task = slow_task  # type: ignore[assignment]
 
 
 def _obey_modes() -> None:

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from forge_pipeline import api
-from forge_pipeline.cache.store import Payload, Store
+from forge_pipeline.cache.folder import FolderStore
+from forge_pipeline.cache.store import Payload
 from forge_pipeline.digest import digest_bytes
 from forge_pipeline.errors import EnvironmentFault
 from forge_pipeline.events import Event, RunResult, StepFinished
@@ -183,16 +184,16 @@ def test_a_source_whose_own_bytes_are_to_be_published_is_verified_then(
 
 
 def _before_task_of(patch: pytest.MonkeyPatch, key: str, first: Callable[[], None]) -> None:
-    from forge_pipeline.executors import inline
+    from forge_pipeline import worker
 
-    real = inline.run_task
+    real = worker.run_task
 
-    def then_task(task: Any, bench: Any) -> Any:
+    def then_task(task: Any, bench: Any, beacon: Any) -> Any:
         if task.sample.key == key:
             first()
-        return real(task, bench)
+        return real(task, bench, beacon)
 
-    patch.setattr(inline, "run_task", then_task)
+    patch.setattr(worker, "run_task", then_task)
 
 
 # --- the cache ------------------------------------------------------------------------------------
@@ -243,7 +244,7 @@ def test_verify_names_every_damaged_payload_at_once(world: World) -> None:
     _flip(flipped)
     _truncate(cut)
     gone.unlink()
-    found = {damage.path: damage.problem for damage in api.cache_verify(world.cache)}
+    found = {Path(damage.where): damage.problem for damage in api.cache_verify(world.cache)}
     assert set(found) == {flipped, cut}
     assert all("moved to quarantine" in problem for problem in found.values())
     assert api.cache_verify(world.cache) == []
@@ -302,9 +303,9 @@ def test_payloads_deleted_all_the_time_do_not_disturb_a_run(
 
 
 def _after_every_task(patch: pytest.MonkeyPatch, then: Callable[[], None], limit: int) -> None:
-    from forge_pipeline.executors import inline, pool
+    from forge_pipeline import worker
 
-    real = inline.run_task
+    real = worker.run_task
     turns = iter(range(limit))
 
     def task_then(*arguments: object) -> object:
@@ -313,8 +314,7 @@ def _after_every_task(patch: pytest.MonkeyPatch, then: Callable[[], None], limit
             then()
         return outcome
 
-    patch.setattr(inline, "run_task", task_then)
-    patch.setattr(pool, "run_task", task_then)
+    patch.setattr(worker, "run_task", task_then)
 
 
 def test_a_damaged_payload_is_told_and_kept_for_a_look(world: World) -> None:
@@ -343,10 +343,10 @@ def test_a_payload_that_vanishes_just_after_it_was_seen_is_made_again(
         save_photo(draw_photo(40), each.photos / "photo40.png")
         each.recipe.write_text(RECIPE.replace("blockiness < 60", "entropy > 1"))
     fresh.run()
-    real = Store.has
+    real = FolderStore.has
     looks = itertools.count()
 
-    def seen_then_gone(store: Store, payload: Payload) -> bool:
+    def seen_then_gone(store: FolderStore, payload: Payload) -> bool:
         found = real(store, payload)
         look = next(looks)
         if found and look < 60 and look % every == 0:
@@ -354,7 +354,7 @@ def test_a_payload_that_vanishes_just_after_it_was_seen_is_made_again(
         return found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Store, "has", seen_then_gone)
+        patch.setattr(FolderStore, "has", seen_then_gone)
         assert world.run(executor=executor, workers=2).status == "done"
     assert next(looks) > 20
     assert world.outcome() == fresh.outcome()

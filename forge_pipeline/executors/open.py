@@ -1,0 +1,26 @@
+"""An executor by its name; each is imported only where it is used."""
+
+from __future__ import annotations
+
+from forge_pipeline.bench import Bench
+from forge_pipeline.executors.base import Executor
+from forge_pipeline.executors.choose import Choice
+from forge_pipeline.executors.inline import InlineExecutor
+
+
+def open_executor(choice: Choice, bench: Bench, index: str) -> Executor:
+    """Make an executor ready; it starts its workers when the first task comes.
+
+    Args:
+        index: path of the run's index, for workers on this machine to read.
+    """
+    if choice.name == "inline":
+        return InlineExecutor(bench)
+    if choice.name == "threads":
+        from forge_pipeline.executors.pool import ThreadsExecutor
+
+        return ThreadsExecutor(bench, choice.workers)
+    from forge_pipeline.executors.pool import ProcessesExecutor
+    from forge_pipeline.executors.process import WorkerSpec
+
+    return ProcessesExecutor(WorkerSpec(bench.store.spec, index), choice.workers)

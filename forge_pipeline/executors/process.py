@@ -1,0 +1,169 @@
+"""One worker that is a process: started when it is first needed, replaced when it dies, killed when it hangs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import signal
+import tempfile
+import time
+import uuid
+from concurrent.futures import TimeoutError as NotYet
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from forge_pipeline.beacon import BeaconReader, Position
+from forge_pipeline.cache.store import StoreSpec
+from forge_pipeline.errors import EnvironmentFault
+from forge_pipeline.executors.library_threads import ONE_EACH
+from forge_pipeline.task import Chunk, ChunkOutcome, Whereabouts
+
+# How often a worker that has a step with a time limit is looked at.
+_LOOK_EVERY_S = 0.1
+# A process that ends before it has done anything, so often in a row, will not do better.
+_STARTS_MAX = 3
+_SHARED_MEMORY = Path("/dev/shm")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSpec:
+    """What a process needs to become a worker: plain values only.
+
+    Attributes:
+        store: how the store of payloads is opened.
+        index: the index on this machine, to look up what was not sent along; None where it cannot be reached.
+    """
+
+    store: StoreSpec
+    index: str | None = None
+
+
+class WorkerProcess:
+    """A process that does one chunk at a time. For one thread."""
+
+    def __init__(self, spec: WorkerSpec) -> None:
+        self._spec = spec
+        self._pool: Any = None
+        self._starts = 0
+        folder = _SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK) else Path(tempfile.gettempdir())
+        self._beacon_path = folder / f"forge-beacon-{uuid.uuid4().hex}"
+        self._beacon = BeaconReader(self._beacon_path)
+
+    def run(self, chunk: Chunk) -> ChunkOutcome:
+        """Let the process do a chunk.
+
+        Raises:
+            EnvironmentFault: no process can be started.
+        """
+        from joblib.externals.loky.process_executor import BrokenProcessPool
+
+        packed = pickle.dumps(chunk, pickle.HIGHEST_PROTOCOL)
+        if self._pool is None:
+            self._start()
+        expired: Position | None = None
+        try:
+            future = self._pool.submit(_work, packed)
+            while True:
+                try:
+                    outcome: ChunkOutcome = pickle.loads(future.result(timeout=_LOOK_EVERY_S))
+                    self._starts = 0
+                    return outcome
+                except NotYet:
+                    position = self._beacon.read()
+                    if time.monotonic() > position.deadline_s:
+                        expired = position
+                        self.kill()
+        except BrokenProcessPool:
+            return self._lost(chunk, expired)
+
+    def kill(self) -> None:
+        """End the process at once."""
+        for process in list(self._processes()):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        """End the process when it has done what it does."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=True)
+            self._pool = None
+        self._beacon_path.unlink(missing_ok=True)
+
+    def _start(self) -> None:
+        from joblib.externals.loky.backend import get_context
+        from joblib.externals.loky.process_executor import ProcessPoolExecutor
+
+        self._starts += 1
+        if self._starts > _STARTS_MAX:
+            raise EnvironmentFault(
+                f"a worker process ended {_STARTS_MAX} times before it had done anything",
+                "forge doctor, or --executor threads",
+            )
+        self._beacon.clear()
+        # 'loky' starts a new interpreter, as spawn does, but never imports the caller's own script in it.
+        context = get_context("loky")
+        # A pool of one: when a process dies, its chunk alone is lost, and which one that was is known.
+        self._pool = ProcessPoolExecutor(
+            1, context=context, initializer=_begin, initargs=(self._spec, str(self._beacon_path)), env=dict(ONE_EACH)
+        )
+
+    def _lost(self, chunk: Chunk, expired: Position | None) -> ChunkOutcome:
+        position = self._beacon.read()
+        codes = [process.exitcode for process in self._processes()]
+        broken, self._pool = self._pool, None
+        broken.shutdown(wait=False, kill_workers=True)
+        if position.task and position.step:
+            self._starts = 0  # it had begun to work: what it did is to blame, not its start
+        if expired is not None:
+            at = Whereabouts(expired.task, expired.step)
+            return ChunkOutcome(chunk.number, lost="took too long", expired=True, at=at)
+        code = next((code for code in codes if code), None)
+        at_step = Whereabouts(position.task, position.step) if position.task else None
+        return ChunkOutcome(chunk.number, lost=_end(code), killed=code == -signal.SIGKILL, at=at_step)
+
+    def _processes(self) -> list[Any]:
+        return list(getattr(self._pool, "_processes", None) or {}.values()) if self._pool is not None else []
+
+
+def _end(code: int | None) -> str:
+    if code is None:
+        return "ended"
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was killed by signal {-code}"
+
+
+# --- in the process -------------------------------------------------------------------------------
+
+_WORKPLACE: Any = None
+
+
+def _begin(spec: WorkerSpec, beacon: str) -> None:
+    """Make this process a worker."""
+    global _WORKPLACE
+    from joblib.externals.loky import process_executor
+
+    from forge_pipeline.beacon import SharedBeacon
+    from forge_pipeline.executors.workplace import Workplace, end_with_parent
+
+    # A big image is no leak: loky would replace the process after 300 MB of growth. The run watches memory itself.
+    process_executor._MAX_MEMORY_LEAK_SIZE = float("inf")
+    # Ctrl-C reaches every process of the terminal; what it means is for the run to say.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
+    _WORKPLACE = Workplace(spec.store, spec.index, SharedBeacon(Path(beacon)))
+
+
+def _work(packed: bytes) -> bytes:
+    outcome = _WORKPLACE.run(pickle.loads(packed))
+    try:
+        return pickle.dumps(outcome, pickle.HIGHEST_PROTOCOL)
+    except Exception as error:  # noqa: BLE001 - a fault that cannot travel must be told all the same
+        faults = [one.fault for one in outcome.outcomes if one.fault is not None]
+        fault = EnvironmentFault(f"a worker met {faults or 'something'} and could not send it back: {error}")
+        return pickle.dumps(replace(outcome, outcomes=(replace(outcome.outcomes[-1], visit=None, fault=fault),)))

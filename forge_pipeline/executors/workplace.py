@@ -1,0 +1,87 @@
+"""What a worker in another process works with: the store, what can be looked up, and operators that stay ready."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from forge_pipeline.beacon import Beacon
+from forge_pipeline.bench import Bench
+from forge_pipeline.cache.store import Payload, StoreSpec
+from forge_pipeline.cache.stores import open_store
+from forge_pipeline.kernel_cache import place_kernel_cache
+from forge_pipeline.reuse import Memory, Nothing
+from forge_pipeline.task import Chunk, ChunkOutcome
+from forge_pipeline.worker import run_chunk
+
+_PARENT_EVERY_S = 0.5
+
+
+class Workplace:
+    """Lives as long as its process."""
+
+    def __init__(self, store: StoreSpec, index: str | None, beacon: Beacon) -> None:
+        place_kernel_cache()
+        self._beacon = beacon
+        self._told = _Told()
+        logging.getLogger().addHandler(self._told)
+        memory: Memory = IndexReader(Path(index)) if index is not None else Nothing()
+        self._bench = Bench(open_store(store), memory)
+
+    def run(self, chunk: Chunk) -> ChunkOutcome:
+        """Do a chunk; what libraries and operators warn of goes back with it."""
+        outcome = run_chunk(chunk, self._bench, self._beacon)
+        told = self._told.taken()
+        if told and outcome.outcomes:
+            first, *others = outcome.outcomes
+            return replace(outcome, outcomes=(replace(first, notes=(*told, *first.notes)), *others))
+        return outcome
+
+
+class IndexReader:
+    """Looks things up in the index of a run, which another process writes."""
+
+    def __init__(self, path: Path) -> None:
+        self._connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=60, isolation_level=None)
+
+    def known(self, key: str) -> str | None:
+        """Return a recorded result as JSON text."""
+        row = self._connection.execute("SELECT result FROM actions WHERE key = ?", (key,)).fetchone()
+        return row[0] if row else None
+
+    def payload(self, digest: str) -> Payload | None:
+        """Return what is known of kept bytes."""
+        row = self._connection.execute("SELECT * FROM payloads WHERE digest = ?", (digest,)).fetchone()
+        return Payload(*row) if row else None
+
+
+class _Told(logging.Handler):
+    """Keeps warnings until they are sent back."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._lines.append(record.getMessage())
+
+    def taken(self) -> tuple[str, ...]:
+        lines, self._lines = self._lines, []
+        return tuple(lines)
+
+
+def end_with_parent() -> None:
+    """End this process soon after the one that started it: killed itself, that one could not say so."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_PARENT_EVERY_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="forge-parent", daemon=True).start()
