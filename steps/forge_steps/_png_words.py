@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import types
-from numba.extending import intrinsic
+from forge_steps.metrics._kernel import intrinsic
 
 
 def _address(context: Any, builder: Any, array_type: Any, array: Any, place: Any) -> Any:
+    from numba import types
+
     data = context.make_array(array_type)(context, builder, array).data
     return builder.bitcast(builder.gep(data, [place]), context.get_value_type(types.uint64).as_pointer())
 
 
 def _load(typing_context: Any, array: Any, place: Any) -> Any:
     """Generate: the uint64 at bytes place .. place + 7."""
+    from numba import types
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         address = _address(context, builder, signature.args[0], args[0], args[1])
@@ -25,6 +27,7 @@ def _load(typing_context: Any, array: Any, place: Any) -> Any:
 
 def _store(typing_context: Any, array: Any, place: Any, word: Any) -> Any:
     """Generate: write a uint64 to bytes place .. place + 7."""
+    from numba import types
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         address = _address(context, builder, signature.args[0], args[0], args[1])

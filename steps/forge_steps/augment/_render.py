@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from forge_steps.augment import _render_in_numpy
+from forge_steps.metrics._kernel import kernel, kernel_or
 
 Array = npt.NDArray[Any]
 
@@ -124,7 +126,7 @@ def sine_cosine(degrees: float) -> tuple[float, float]:
     return sine, cosine
 
 
-@njit(cache=True, nogil=True, fastmath=False, error_model="numpy")
+@kernel
 def _cubic(distance: float) -> float:
     """Keys' cubic convolution kernel with a = -0.5 (Keys 1981, equation 15)."""
     if distance < 1.0:
@@ -134,7 +136,7 @@ def _cubic(distance: float) -> float:
     return 0.0
 
 
-@njit(cache=True, nogil=True, fastmath=False, error_model="numpy")
+@kernel
 def _taps(position: float, stretch: float, size: int, weights: Array) -> tuple[int, int]:
     """Fill the weights (sum 1) of the pixels around a position; return the first pixel and their count."""
     radius = 2.0 * stretch
@@ -150,7 +152,7 @@ def _taps(position: float, stretch: float, size: int, weights: Array) -> tuple[i
     return first, last - first + 1
 
 
-@njit(cache=True, nogil=True, fastmath=False, error_model="numpy")
+@kernel_or(_render_in_numpy.warp_rows)
 def _warp_rows(
     image: Array, block: Array, first_row: int, height: int, sine: float, cosine: float, zoom: float, peak: float
 ) -> None:
@@ -192,7 +194,7 @@ def _warp_rows(
                 block[row, column, c] = value / peak
 
 
-@njit(cache=True, nogil=True, fastmath=False, error_model="numpy")
+@kernel_or(_render_in_numpy.tone_rows)
 def _tone_rows(block: Array, raw: Array, colours: int, brightness: float, contrast: float, noise: float) -> None:
     """Apply brightness, contrast and noise to the colours of a block, in place."""
     low = np.uint64(0xFFFF)
@@ -213,7 +215,7 @@ def _tone_rows(block: Array, raw: Array, colours: int, brightness: float, contra
                 block[row, column, c] = value
 
 
-@njit(cache=True, nogil=True, fastmath=False, error_model="numpy")
+@kernel_or(_render_in_numpy.round_rows)
 def _round_rows(block: Array, rows: Array, peak: float) -> None:
     """Clip to 0..1 and store: integers rounded to the nearest, floats as they are (peak 1)."""
     for row in range(block.shape[0]):

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from forge_pipeline.errors import Reject
 from forge_pipeline.sample import Fields, Json
 from forge_pipeline.step import Child, Context, Params, Partial, Transform, operator
+from forge_steps._libraries import KERNELS
 from forge_steps.augment._render import DIHEDRAL, Tone, Warp, lay, render, valid_size
 from forge_steps.augment._seeding import ContextSeeding, DpaSeeding, Seeding, integer_id
 from forge_steps.augment.dpa import DEFAULT_DEPTH, MAX_DEPTH
@@ -106,7 +107,7 @@ class Deterministic(Transform):
 
     Params: ClassVar[type[Params]] = DeterministicParams
     params: DeterministicParams
-    libraries = ("numpy", "numba")
+    libraries = KERNELS
     many = True
     draws = True
     memory_expansion = 3.0

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from forge_steps.metrics._kernel import kernel
+from forge_steps.metrics._kernel import COMPILED, kernel
 
 Array = npt.NDArray[Any]
 
@@ -43,8 +43,11 @@ class Bands(NamedTuple):
 def plan(count: int, radius: int) -> int:
     """Return into how many bands `count` hashes are best cut, 0 where looking at all of them is faster.
 
+    Where numba cannot be imported it always is: numpy compares one hash with all at once, and has no loop over buckets.
     Reckoned for evenly spread hashes. Real ones crowd in some buckets; the answer is the same, the time is not.
     """
+    if not COMPILED:
+        return 0
     best, least = 0, count * _LISTED_NS / 2
     for bands in range(-(-BITS // _MOST_BAND_BITS), min(BITS, radius + 1) + 3):
         near = radius // bands

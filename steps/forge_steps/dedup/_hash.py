@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from forge_pipeline.step import Metric, metric
-from forge_steps.metrics._kernel import kernel
+from forge_steps._libraries import KERNELS
+from forge_steps.metrics._kernel import kernel, kernel_or
 from forge_steps.metrics._luma import BLUE, GREEN, LUMA_BITS, RED, Image, readable
 
 Array = npt.NDArray[Any]
@@ -35,7 +36,7 @@ class DctHash(Metric):
 
     direction = "neither"
     source = "DCT hash of pHash (Zauner 2010), bits as in imagehash.phash: 32 x 32 luma, 8 x 8 lowest DCT-II > median"
-    libraries = ("numba", "numpy")
+    libraries = KERNELS
 
     def measure(self, value: Image) -> str:
         """Return the hash. Raises DataError for an unsupported mode or NaN."""
@@ -80,7 +81,34 @@ def _sum_dtype(image: Image) -> type[np.signedinteger[Any]]:
     return np.int32 if image.shape[0] * int(np.iinfo(image.dtype).max) < 1 << 31 else np.int64
 
 
-@kernel
+def _parts(pixels: int) -> list[tuple[int, int, Array]]:
+    """Return for each of 32 cells the first pixel, the end, and the parts of each pixel that lie in it."""
+    found = []
+    for cell in range(_SIDE):
+        begin, end = cell * pixels, (cell + 1) * pixels
+        first, last = begin // _SIDE, (end - 1) // _SIDE + 1
+        edges = np.clip(np.arange(first, last + 1) * _SIDE, begin, end)
+        found.append((first, last, np.diff(edges)))
+    return found
+
+
+def _add_cells_in_numpy(luma: Array, parts: Array, across: list[tuple[int, int, Array]], out: Array) -> None:
+    """Add up the rows of one line of cells."""
+    total = (luma * parts[:, None]).sum(axis=0)
+    for j, (first, last, shares) in enumerate(across):
+        out[j] += (total[first:last] * shares).sum()
+
+
+def _sum_opaque_in_numpy(pixels: Array, channels: int, column: Array, sums: Array) -> None:
+    height, width = pixels.shape[0], pixels.shape[1] // channels
+    across = _parts(width)
+    weights = np.array([RED, GREEN, BLUE] if channels == 3 else [1 << LUMA_BITS])
+    for i, (first, last, parts) in enumerate(_parts(height)):
+        rows = pixels[first:last].reshape(last - first, width, channels)
+        _add_cells_in_numpy((rows * weights).sum(axis=2), parts, across, sums[i])
+
+
+@kernel_or(_sum_opaque_in_numpy)
 def _sum_opaque(pixels: Array, channels: int, column: Array, sums: Array) -> None:
     """Add up the luma of opaque pixels over 32 x 32 cells, each pixel counting 32 x 32 parts.
 
@@ -139,7 +167,19 @@ def _sum_across(luma: Array, out: Array) -> None:
         out[j] += total
 
 
-@kernel
+def _sum_over_gray_in_numpy(image: Array, top: int, sums: Array) -> None:
+    height, width, channels = image.shape
+    across = _parts(width)
+    weights = np.array([RED, GREEN, BLUE] if channels == 4 else [1 << LUMA_BITS])
+    for i, (first, last, parts) in enumerate(_parts(height)):
+        rows = image[first:last].astype(np.int64)
+        value, alpha = (rows[:, :, :-1] * weights).sum(axis=2), rows[:, :, -1]
+        # As in `_luma_over_gray`.
+        luma = (2 * alpha * value + (top - alpha) * (top << LUMA_BITS) + top) // (2 * top)
+        _add_cells_in_numpy(luma, parts, across, sums[i])
+
+
+@kernel_or(_sum_over_gray_in_numpy)
 def _sum_over_gray(image: Array, top: int, sums: Array) -> None:
     """Do what `_sum_opaque` does for images with alpha, pixel by pixel."""
     height, width, _ = image.shape
@@ -169,7 +209,16 @@ def _luma_over_gray(image: Array, y: int, top: int, luma: Array) -> None:
         luma[x] = (2 * alpha * value + (top - alpha) * (top << LUMA_BITS) + top) // (2 * top)
 
 
-@kernel
+def _bits_in_numpy(sums: Array, white: float, cosines: Array) -> tuple[np.uint64, bool]:
+    cells = np.rint(sums.astype(np.float64) / white * _CELL_WHITE).astype(np.int64)
+    found = ((cosines @ cells) @ cosines.T).ravel()
+    ordered = np.sort(found)
+    middle = ordered[found.size // 2 - 1] + ordered[found.size // 2]
+    bits = np.packbits(2 * found > middle).view(">u8")[0]
+    return np.uint64(bits), not found[1:].any()
+
+
+@kernel_or(_bits_in_numpy)
 def _bits(sums: Array, white: float, cosines: Array) -> tuple[np.uint64, bool]:
     """Return the bits of 32 x 32 sums, `white` being the largest; and whether all frequencies but the mean are 0."""
     cells = np.empty((_SIDE, _SIDE), np.int64)

@@ -6,10 +6,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import types
-from numba.extending import intrinsic
 
-from forge_steps.metrics._kernel import kernel
+from forge_steps.metrics._kernel import intrinsic, kernel, kernel_or
 
 Array = npt.NDArray[Any]
 
@@ -19,6 +17,7 @@ _BLOCK = 256
 
 def _count_ones(typing_context: Any, value: Any) -> Any:
     """Generate: how many bits of a uint64 are 1."""
+    from numba import types
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.ctpop(args[0])
@@ -66,7 +65,22 @@ def star_by_bands(
                             distance[other] = apart
 
 
-@kernel
+def star_by_list_in_numpy(hashes: Array, radius: int, keeper: Array, distance: Array) -> None:
+    """Do what `star_by_list` does."""
+    left, rest = np.arange(hashes.size), hashes
+    while left.size:
+        number = left[0]
+        apart = np.bitwise_count(rest ^ rest[0])
+        near = apart <= radius
+        keeper[left[near]] = number
+        distance[left[near]] = apart[near]
+        if np.count_nonzero(near) == 1:
+            left, rest = left[1:], rest[1:]
+        else:
+            left, rest = left[~near], rest[~near]
+
+
+@kernel_or(star_by_list_in_numpy)
 def star_by_list(hashes: Array, radius: int, keeper: Array, distance: Array) -> None:
     """Settle hashes in order: each one left becomes a keeper and takes all that are left within the radius.
 
@@ -129,7 +143,16 @@ def nearest_by_bands(
                         distance[number] = apart
 
 
-@kernel
+def nearest_by_list_in_numpy(hashes: Array, others: Array, radius: int, found: Array, distance: Array) -> None:
+    """Do what `nearest_by_list` does."""
+    for number in range(hashes.size if others.size else 0):
+        apart = np.bitwise_count(others ^ hashes[number])
+        place = apart.argmin()  # the first of equal ones
+        if apart[place] <= radius:
+            found[number], distance[number] = place, apart[place]
+
+
+@kernel_or(nearest_by_list_in_numpy)
 def nearest_by_list(hashes: Array, others: Array, radius: int, found: Array, distance: Array) -> None:
     """Find for each hash the nearest of others within the radius, the first of equally near ones.
 
@@ -187,7 +210,20 @@ def join_buckets(
     return count, starts.size - 1
 
 
-@kernel
+def pairs_by_list_in_numpy(hashes: Array, radius: int, begin: int, out: Array) -> tuple[int, int]:
+    """Do what `pairs_by_list` does."""
+    count = 0
+    for number in range(begin, hashes.size):
+        near = np.flatnonzero(np.bitwise_count(hashes[number + 1 :] ^ hashes[number]) <= radius)
+        if count + near.size > len(out):
+            return count, number
+        out[count : count + near.size, 0] = number
+        out[count : count + near.size, 1] = near + number + 1
+        count += near.size
+    return count, hashes.size
+
+
+@kernel_or(pairs_by_list_in_numpy)
 def pairs_by_list(hashes: Array, radius: int, begin: int, out: Array) -> tuple[int, int]:
     """Write all pairs of hashes within the radius, from the hash `begin` on, as far as they go into `out`.
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from forge_pipeline.step import Drop, Keep, Metric, Params, Port, Select, Table, operator
+from forge_steps._libraries import KERNELS
 from forge_steps.dedup._hash import DctHash
 from forge_steps.dedup._neighbours import nearest, star
 from forge_steps.metrics.header import Megapixels
@@ -54,7 +55,7 @@ class Perceptual(Select):
             "image", optional=True, description="Images that must stay apart: what looks like one of them is dropped."
         ),
     }
-    libraries = ("numba", "numpy")
+    libraries = KERNELS
 
     def metrics(self, port: str) -> Mapping[str, Metric]:
         """Name the hash, and for `in` what the order of keepers needs."""

@@ -7,7 +7,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from forge_steps.metrics._kernel import kernel_or
 
 Array = npt.NDArray[Any]
 
@@ -94,7 +95,18 @@ def _compare(hr: Array, lr: Array, x: int, y: int) -> _Moments:
     return _Moments(correlation, hr_spread / count**2, lr_spread / count**2)
 
 
-@njit(cache=True, nogil=True, fastmath=False, error_model="numpy")
+def _luma_in_numpy(image: Array, scale: int) -> Array:
+    height, width = image.shape[0] // scale, image.shape[1] // scale
+    luma = np.empty((height, width), np.int64)
+    parts = 16 * scale * scale
+    for row in range(height):
+        lines = image[row * scale : (row + 1) * scale, : width * scale].sum(axis=0, dtype=np.int64)
+        boxes = lines.reshape(width, scale, 3).sum(axis=1)
+        luma[row] = (boxes @ np.array([77, 150, 29]) + parts // 2) // parts
+    return luma
+
+
+@kernel_or(_luma_in_numpy)
 def _luma(image: Array, scale: int) -> Array:
     """Return luma (77 R + 150 G + 29 B) / 256 of each scale x scale box in sixteenths of a level, (h, w) int64."""
     height, width = image.shape[0] // scale, image.shape[1] // scale
@@ -112,7 +124,13 @@ def _luma(image: Array, scale: int) -> Array:
     return luma
 
 
-@njit(cache=True, nogil=True, fastmath=False, error_model="numpy")
+def _detail_in_numpy(luma: Array) -> Array:
+    columns = luma[:-2] + luma[1:-1] + luma[2:]
+    detail: Array = 9 * luma[1:-1, 1:-1] - (columns[:, :-2] + columns[:, 1:-1] + columns[:, 2:])
+    return detail
+
+
+@kernel_or(_detail_in_numpy)
 def _detail(luma: Array) -> Array:
     """Return nine times each pixel less the sum of its 3 x 3, without the border: (h - 2, w - 2) int64."""
     detail = np.empty((luma.shape[0] - 2, luma.shape[1] - 2), np.int64)
@@ -126,7 +144,14 @@ def _detail(luma: Array) -> Array:
     return detail
 
 
-@njit(cache=True, nogil=True, fastmath=False, error_model="numpy")
+def _sum_products_in_numpy(hr: Array, lr: Array, x: int, y: int, margin: int, sums: Array) -> None:
+    rows, columns = lr.shape
+    a = hr[margin + y : rows - margin + y, margin + x : columns - margin + x]
+    b = lr[margin : rows - margin, margin : columns - margin]
+    sums[:] = a.sum(), b.sum(), (a * a).sum(), (b * b).sum(), (a * b).sum()
+
+
+@kernel_or(_sum_products_in_numpy)
 def _sum_products(hr: Array, lr: Array, x: int, y: int, margin: int, sums: Array) -> None:
     """Fill the sums, sums of squares, and of products, over the LR map less its margin.
 

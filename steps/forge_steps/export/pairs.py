@@ -12,6 +12,7 @@ from pydantic import Field
 from forge_pipeline.errors import DataError
 from forge_pipeline.sample import Json
 from forge_pipeline.step import LOCATOR, Export, ExportFile, Inspection, Joined, Params, Port, operator
+from forge_steps._libraries import KERNELS
 from forge_steps.export._trainers import meta_info, snippets
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class Pairs(Export):
         "hr": Port("image", description="high-resolution images"),
         "lr": Port("image", description="their downscales, of the same sample keys"),
     }
-    libraries = ("numpy", "numba")
+    libraries = KERNELS
     inspects = True
     memory_expansion = 2.0
 

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from forge_pipeline.sample import Fields
 from forge_pipeline.step import Drop, Keep, Metric, Params, Select, Table, operator
+from forge_steps._libraries import KERNELS
 from forge_steps.filter._expression import parse
 from forge_steps.filter._judgement import Row, is_kept, reason
 from forge_steps.filter._tree import Node, names_in
@@ -97,7 +98,7 @@ class Iqa(Select):
 
     Params = IqaParams
     params: IqaParams
-    libraries = ("numba", "numpy")
+    libraries = KERNELS
     work = "cpu"
     memory_expansion = 6.0
 

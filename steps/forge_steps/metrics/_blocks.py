@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from forge_steps.metrics._kernel import kernel
+from forge_steps.metrics._kernel import kernel, kernel_or
 from forge_steps.metrics._luma import Plane
 
 Array = npt.NDArray[Any]
@@ -53,7 +53,12 @@ def block_changes(plane: Plane, top: int, left: int, down: int, across: int, ste
     return _row_totals(changes).reshape(BLOCK, BLOCK) / ((down - 2) * (across - 2))
 
 
-@kernel
+def _row_totals_in_numpy(changes: Array) -> Array:
+    totals: Array = np.cumsum(changes, axis=1)[:, -1]  # adds from left to right
+    return totals
+
+
+@kernel_or(_row_totals_in_numpy)
 def _row_totals(changes: Array) -> Array:
     totals = np.zeros(changes.shape[0])
     for k in range(changes.shape[0]):
@@ -62,7 +67,49 @@ def _row_totals(changes: Array) -> Array:
     return totals
 
 
-@kernel
+# Block rows that numpy transforms at once.
+_BAND = 64
+
+
+def _accumulate_in_numpy(
+    plane: Plane, top: int, left: int, down: int, across: int, step: int, basis: Array, ring: Array, changes: Array
+) -> None:
+    middles = np.arange(2, down - 1, step)
+    for first in range(0, middles.size, _BAND):
+        band = middles[first : first + _BAND]
+        rows, places = np.unique(np.stack([band - 1, band, band + 1]), return_inverse=True)
+        found = _transformed_in_numpy(plane, top, left, rows, across, basis)
+        for up, here, below in places.reshape(3, -1).T:
+            twice = 2.0 * found[here, :, 2:-1]
+            beside = found[here, :, 1:-2] + found[here, :, 3:] - twice
+            over = found[up, :, 2:-1] + found[below, :, 2:-1] - twice
+            changes[:, 2:-1] += np.sqrt(beside * beside + over * over)
+
+
+def _transformed_in_numpy(plane: Plane, top: int, left: int, rows: Array, across: int, basis: Array) -> Array:
+    """Return the coefficients of some block rows: [row, 8 v + u, block]."""
+    lines = top + BLOCK * rows[:, None] + np.arange(BLOCK)
+    blocks = plane[lines, left : left + BLOCK * across].reshape(rows.size, BLOCK, across, BLOCK)
+    vertical = _half_by_half(blocks, basis, 1)
+    return np.ascontiguousarray(_half_by_half(vertical, basis, 3).transpose(0, 1, 3, 2)).reshape(rows.size, -1, across)
+
+
+def _half_by_half(values: Array, basis: Array, axis: int) -> Array:
+    """Transform along an axis of 8: even basis vectors take the sums of mirrored values, odd ones the differences."""
+    values = np.moveaxis(values, axis, 0)
+    first, last = values[:4], values[:3:-1]
+    out = np.empty(values.shape)
+    for parity, folded in enumerate(((first + last).astype(np.float64), (first - last).astype(np.float64))):
+        for v in range(parity, BLOCK, 2):
+            terms = (basis[v, k] * folded[k] for k in range(4))
+            total = next(terms)
+            for term in terms:
+                total = total + term
+            out[v] = total
+    return np.moveaxis(out, 0, axis)
+
+
+@kernel_or(_accumulate_in_numpy)
 def _accumulate(
     plane: Plane, top: int, left: int, down: int, across: int, step: int, basis: Array, ring: Array, changes: Array
 ) -> None:

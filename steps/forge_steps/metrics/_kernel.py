@@ -1,4 +1,4 @@
-"""The one way in which this package compiles a loop: serial, strict IEEE, without the GIL, cached on disk."""
+"""The one way in which this package compiles a loop: serial, strict IEEE, without the GIL, cached on disk; or not."""
 
 from __future__ import annotations
 
@@ -21,7 +21,13 @@ def _import_numba() -> Any:
     try:
         import numba
         import numba.core.event
-    except ImportError:
+        import numba.extending
+    except (ImportError, OSError) as error:  # OSError: it is there, and the LLVM that it loads is not
+        logging.getLogger("forge_steps").warning(
+            "numba cannot be imported (%s): kernels run in numpy, with the same pixels, 3 to 300 times slower; "
+            "hint: pip install numba",
+            error,
+        )
         return None
     return numba
 
@@ -29,11 +35,11 @@ def _import_numba() -> Any:
 _numba = _import_numba()
 
 COMPILED = _numba is not None
-"""Whether kernels are compiled. Where numba cannot be imported they are plain Python: right, and slow in loops."""
+"""Whether kernels are compiled. Where numba cannot be imported, other functions give the same bits more slowly."""
 
 
 def kernel(loop: _Loop) -> _Loop:
-    """Compile a loop on its first call.
+    """Compile a loop on its first call; leave it as it is where numba cannot be imported.
 
     `fastmath` stays off, so that sums keep their order and no multiply-add is fused: the same bits whatever
     vector width the machine has. `error_model="numpy"` drops the division checks that keep loops from vectorising.
@@ -41,6 +47,27 @@ def kernel(loop: _Loop) -> _Loop:
     if _numba is None:
         return loop
     return cast(_Loop, _numba.njit(cache=True, nogil=True, fastmath=False, error_model="numpy")(loop))
+
+
+def kernel_or(twin: _Loop) -> Callable[[_Loop], _Loop]:
+    """Compile a loop as `kernel` does; where numba cannot be imported let its twin stand for it.
+
+    Args:
+        twin: the same operations in the same order on whole arrays of numpy, hence the same bits. Reductions of floats
+            add step by step, as numpy's own `sum` hangs on the CPU; integers are widened before they are added, as
+            numba does it unasked.
+    """
+    return kernel if COMPILED else lambda loop: twin
+
+
+def intrinsic(generate: _Loop) -> _Loop:
+    """Name a machine instruction to compiled loops by what generates it; nothing else may call it."""
+    return generate if _numba is None else cast(_Loop, _numba.extending.intrinsic(generate))
+
+
+def overload(function: Callable[..., Any]) -> Callable[[_Loop], _Loop]:
+    """Let compiled loops call another function in place of `function`, inline, chosen by the types of its arguments."""
+    return (lambda chosen: chosen) if _numba is None else _numba.extending.overload(function, inline="always")
 
 
 class CompilationWatch:

@@ -6,11 +6,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from numba import types
-from numba.extending import overload
 
 from forge_pipeline.errors import DataError
-from forge_steps.metrics._kernel import kernel
+from forge_steps.metrics._kernel import kernel, kernel_or, overload
 
 Image: TypeAlias = npt.NDArray[Any]  # (H, W, C): gray, gray+alpha, RGB, RGBA; uint8, uint16 or float32 in 0..1
 Plane: TypeAlias = npt.NDArray[Any]  # (H, W) int32 (of uint8) or int64 (of uint16, float32)
@@ -83,8 +81,10 @@ def level(value: Any) -> Any:
     raise NotImplementedError
 
 
-@overload(level, inline="always")
+@overload(level)
 def _level_of(value: Any) -> Any:
+    from numba import types
+
     if isinstance(value, types.Float):
 
         def of_float(value: Any) -> Any:
@@ -99,7 +99,20 @@ def _level_of(value: Any) -> Any:
     return of_integer
 
 
-@kernel
+def luma_row_in_numpy(image: Image, y: int, out: npt.NDArray[Any]) -> None:
+    """Do what `luma_row` does."""
+    row = image[y]
+    if row.dtype.kind == "f":
+        levels = (np.clip(row.astype(np.float64), 0.0, 1.0) * 1048576.0 + 0.5).astype(np.int64)
+    else:
+        levels = row.astype(np.int64)
+    if image.shape[2] >= 3:
+        out[:] = RED * levels[:, 0] + GREEN * levels[:, 1] + BLUE * levels[:, 2]
+    else:
+        out[:] = levels[:, 0] * 16384
+
+
+@kernel_or(luma_row_in_numpy)
 def luma_row(image: Image, y: int, out: npt.NDArray[Any]) -> None:
     """Write the luma of one row; `out` decides the integer type."""
     width = image.shape[1]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from forge_steps.metrics._kernel import kernel
+from forge_steps.metrics._kernel import kernel, kernel_or
 from forge_steps.metrics._luma import Plane
 
 Array = npt.NDArray[Any]
@@ -61,7 +61,45 @@ def power_of_differences(lines: Plane) -> Array:
     return powers
 
 
-@kernel
+def _accumulate_in_numpy(lines: Plane, starts: Array, hann: Array, cosines: Array, sines: Array, powers: Array) -> None:
+    size = hann.size
+    windows = np.lib.stride_tricks.sliding_window_view(lines, size, axis=1)[:, starts]
+    mirror = -np.arange(powers.size) % size
+    places = _bit_reversed(size)
+    # Some lines at a time, and an even number of windows.
+    step = max(2, _ENOUGH // starts.size // 2 * 2)
+    for first in range(0, lines.shape[0], step):
+        levels = windows[first : first + step].reshape(-1, size)
+        loaded = np.zeros((levels.shape[0] + levels.shape[0] % 2, size))
+        loaded[: levels.shape[0], places[1:]] = hann[1:] * (levels[:, 1:] - levels[:, :-1])
+        real, imaginary = loaded[0::2].copy(), loaded[1::2].copy()
+        _transform_in_numpy(real, imaginary, cosines, sines)
+        squares = real * real + imaginary * imaginary
+        for added in 0.5 * (squares[:, : powers.size] + squares[:, mirror]):
+            powers += added
+
+
+def _bit_reversed(size: int) -> Array:
+    bits = size.bit_length() - 1
+    return np.array([int(f"{place:0{bits}b}"[::-1], 2) for place in range(size)])
+
+
+def _transform_in_numpy(real: Array, imaginary: Array, cosines: Array, sines: Array) -> None:
+    """Do what `_transform` does in every row."""
+    size = real.shape[1]
+    half = 1
+    while half < size:
+        c, s = cosines[:: size // (2 * half)][:half], sines[:: size // (2 * half)][:half]
+        pairs_real, pairs_imaginary = real.reshape(-1, 2, half), imaginary.reshape(-1, 2, half)
+        real_a, real_b = pairs_real[:, 0].copy(), pairs_real[:, 1].copy()
+        imaginary_a, imaginary_b = pairs_imaginary[:, 0].copy(), pairs_imaginary[:, 1].copy()
+        x, y = real_b * c + imaginary_b * s, imaginary_b * c - real_b * s
+        pairs_real[:, 1], pairs_imaginary[:, 1] = real_a - x, imaginary_a - y
+        pairs_real[:, 0], pairs_imaginary[:, 0] = real_a + x, imaginary_a + y
+        half *= 2
+
+
+@kernel_or(_accumulate_in_numpy)
 def _accumulate(lines: Plane, starts: Array, hann: Array, cosines: Array, sines: Array, powers: Array) -> None:
     """Transform two windows at a time, one as the real and one as the imaginary part."""
     size = hann.size

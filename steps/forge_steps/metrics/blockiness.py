@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from forge_pipeline.errors import DataError
 from forge_pipeline.step import Metric, metric
+from forge_steps._libraries import KERNELS
 from forge_steps.metrics._blocks import BLOCK, block_changes
 from forge_steps.metrics._luma import Image, Plane, full_scale, luma_plane
 
@@ -68,7 +69,7 @@ class Blockiness(Metric):
     range = (0.0, None)
     unit = "sum of 64 relative differences"
     source = "Bhardwaj & Pankajakshan 2018; Ohtani et al. 2024 (DiverSeg); threshold 30: BHI filtering"
-    libraries = ("numba", "numpy")
+    libraries = KERNELS
 
     def measure(self, value: Image) -> float:
         """Return the score. Raises DataError for an unsupported mode, NaN, or an image that is too small."""

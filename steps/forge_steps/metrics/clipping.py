@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from forge_pipeline.step import Metric, metric
+from forge_steps._libraries import KERNELS
 from forge_steps.metrics._luma import Image, readable
 
 _WHITE = {"uint8": 255, "uint16": 65535, "float32": 1.0}
@@ -21,7 +22,7 @@ class Clipping(Metric):
     range = (0.0, 1.0)
     unit = "share of values"
     source = "this project: exact counts, no tolerance"
-    libraries = ("numba", "numpy")
+    libraries = KERNELS
 
     def measure(self, value: Image) -> float:
         """Return the share. Raises DataError for an unsupported mode or NaN."""

@@ -6,7 +6,8 @@ import numpy as np
 
 from forge_pipeline.errors import DataError
 from forge_pipeline.step import Metric, metric
-from forge_steps.metrics._kernel import kernel
+from forge_steps._libraries import KERNELS
+from forge_steps.metrics._kernel import kernel_or
 from forge_steps.metrics._luma import Image, Plane, full_scale, luma_plane
 
 # |gx| + |gy| of the Sobel masks (8 times the slope a pixel): 100 is a usual upper threshold of Canny on 8-bit images.
@@ -22,7 +23,7 @@ class EdgeDensity(Metric):
     range = (0.0, 1.0)
     unit = "share of pixels"
     source = "Sobel gradient in L1 norm at Canny's customary threshold of 100 (OpenCV's default norm)"
-    libraries = ("numba", "numpy")
+    libraries = KERNELS
 
     def measure(self, value: Image) -> float:
         """Return the share. Raises DataError for an unsupported mode, or for a side under 3 pixels (`small`)."""
@@ -34,7 +35,18 @@ class EdgeDensity(Metric):
         return float(_edges(plane, full_scale(value) * steep // of) / ((height - 2) * (width - 2)))
 
 
-@kernel
+def _edges_in_numpy(plane: Plane, threshold: int) -> int:
+    found = 0
+    for y in range(1, plane.shape[0] - 1):
+        up, here, down = plane[y - 1 : y + 2].astype(np.int64)
+        middle = up + 2 * here + down
+        slope = down - up
+        along = slope[:-2] + 2 * slope[1:-1] + slope[2:]
+        found += int(np.count_nonzero(np.abs(middle[2:] - middle[:-2]) + np.abs(along) >= threshold))
+    return found
+
+
+@kernel_or(_edges_in_numpy)
 def _edges(plane: Plane, threshold: int) -> int:
     found = 0
     for y in range(1, plane.shape[0] - 1):

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from forge_pipeline.step import Metric, metric
-from forge_steps.metrics._kernel import kernel
+from forge_steps._libraries import KERNELS
+from forge_steps.metrics._kernel import kernel_or
 from forge_steps.metrics._luma import Image, Plane, full_scale, luma_plane
 
 _BINS = 256
@@ -26,7 +27,7 @@ class Entropy(Metric):
     range = (0.0, 8.0)
     unit = "bit"
     source = "Shannon 1948"
-    libraries = ("numba", "numpy")
+    libraries = KERNELS
 
     def measure(self, value: Image) -> float:
         """Return the entropy. Raises DataError for an unsupported mode or NaN."""
@@ -38,7 +39,12 @@ class Entropy(Metric):
         return max(0.0, round(math.log2(plane.size) - spread / plane.size, 9))
 
 
-@kernel
+def _count_in_numpy(plane: Plane, white: int, counts: npt.NDArray[Any]) -> None:
+    for row in plane:
+        counts += np.bincount((row.astype(np.int64) * 510 + white) // (2 * white), minlength=counts.size)
+
+
+@kernel_or(_count_in_numpy)
 def _count(plane: Plane, white: int, counts: npt.NDArray[Any]) -> None:
     for y in range(plane.shape[0]):
         for x in range(plane.shape[1]):

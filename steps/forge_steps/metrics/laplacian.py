@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from forge_pipeline.step import Metric, metric
+from forge_steps._libraries import KERNELS
 from forge_steps.metrics._laplacian import mean_abs_laplacian
 from forge_steps.metrics._luma import Image
 
@@ -18,7 +19,7 @@ class Laplacian(Metric):
     range = (0.0, 4.0)
     unit = "of full scale"
     source = "Laplacian focus measure as absolute mean (Pech-Pacheco et al. 2000; PepeDP's LaplacianComplexity)"
-    libraries = ("numba", "numpy")
+    libraries = KERNELS
 
     def measure(self, value: Image) -> float:
         """Return the mean. Raises DataError for an unsupported mode or NaN."""

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from forge_pipeline.errors import DataError
 from forge_pipeline.step import Metric, metric
+from forge_steps._libraries import KERNELS
 from forge_steps.metrics._luma import BLUE, GREEN, LUMA_BITS, RED, Image, luma_plane
 from forge_steps.metrics._spectrum import COSINE, WINDOW_PX, power_of_differences
 
@@ -47,7 +48,7 @@ class NativeScale(Metric):
     range = (1.0, 8.0)
     unit = "factor"
     source = "spectral cut-off of an interpolated signal (sampling theorem); thresholds measured by this project"
-    libraries = ("numba", "numpy")
+    libraries = KERNELS
 
     def measure(self, value: Image) -> float:
         """Return the factor, to 0.01. Raises DataError for an unsupported mode, or a side under 128 px (`small`)."""

@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from forge_pipeline.errors import DataError
 from forge_pipeline.step import Metric, metric
-from forge_steps.metrics._kernel import kernel
+from forge_steps._libraries import KERNELS
+from forge_steps.metrics._kernel import kernel_or
 from forge_steps.metrics._luma import Image, Plane, full_scale, luma_plane
 
 # sqrt(pi / 2) / 6: the mean of |x| of a Gaussian is sqrt(2 / pi) sigma, and the mask multiplies sigma by 6.
@@ -28,7 +29,7 @@ class NoiseSigma(Metric):
     range = (0.0, 1.7)
     unit = "of full scale"
     source = "Immerkaer, Fast Noise Variance Estimation, CVIU 64 (1996)"
-    libraries = ("numba", "numpy")
+    libraries = KERNELS
 
     def measure(self, value: Image) -> float:
         """Return sigma. Raises DataError for an unsupported mode, or for a side under 3 pixels (`small`)."""
@@ -42,7 +43,14 @@ class NoiseSigma(Metric):
         return _SCALE * float(total / ((height - 2) * (width - 2) * full_scale(value)))
 
 
-@kernel
+def _sum_rows_in_numpy(plane: Plane, rows: npt.NDArray[Any]) -> None:
+    for y in range(1, plane.shape[0] - 1):
+        up, here, down = plane[y - 1 : y + 2].astype(np.int64)
+        column = up - 2 * here + down
+        rows[y] = np.abs(column[:-2] - 2 * column[1:-1] + column[2:]).sum()
+
+
+@kernel_or(_sum_rows_in_numpy)
 def _sum_rows(plane: Plane, rows: npt.NDArray[Any]) -> None:
     for y in range(1, plane.shape[0] - 1):
         up, here, down = plane[y - 1], plane[y], plane[y + 1]

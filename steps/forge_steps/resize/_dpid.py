@@ -57,7 +57,9 @@ def reduce_by_dpid(image: Image, size: Size, lam: float, boundary: Boundary, who
     top = TOP[image.dtype.name]
     out = np.empty((size.height, size.width * channels), image.dtype)
     ys, xs = axis(size.used_height, size.height), axis(size.used_width, size.width)
-    downscale(
+    # numpy would tell of every division by 0 and overflow that compiled loops pass in silence.
+    with np.errstate(all="ignore"):
+        downscale(
         pixels[: size.used_height], channels, ys.start, ys.stop, ys.area, xs.factor if ys.factor else 0, xs.first,
         xs.cell, xs.cover, xs.extra_pixel, xs.extra_cell, xs.extra_cover, xs.area, _KINDS.get(lam, POWER),
         np.float32(lam / 2), np.float32(1 / max(top, 1) ** 2), boundary == "replicate", np.float32(top), out,

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from forge_steps.metrics._kernel import kernel
+from forge_steps.metrics._kernel import kernel, kernel_or
 from forge_steps.resize._guidance import average_row, share_of, smooth_row
-from forge_steps.resize._power import power
+from forge_steps.resize._power import power, power_in_numpy
 from forge_steps.resize._rows import (
     add_weighted,
     clear,
@@ -200,7 +200,24 @@ def _weigh_row(
                 result[c, owners[j]] += sums[c, j]
 
 
-@kernel
+def _add_by_root_in_numpy(line: Array, target: Array, sums: Array, count: int) -> None:
+    _add_apart_in_numpy(line, target, ROOT, sums, count)
+
+
+def _add_by_distance_in_numpy(line: Array, target: Array, sums: Array, count: int) -> None:
+    _add_apart_in_numpy(line, target, DISTANCE, sums, count)
+
+
+def _add_apart_in_numpy(line: Array, target: Array, weighing: int, sums: Array, count: int) -> None:
+    """Take the way of all other images: the same sums in the same order."""
+    planes, weight = np.empty((3, count), np.float32), np.empty(count, np.float32)
+    take(line, 3, planes, count)
+    squared_distance(planes, target, 3, weight, count)
+    _weigh(weight, weighing, _ONE, _ONE, count)
+    add_weighted(planes, weight, 3, sums, count)
+
+
+@kernel_or(_add_by_root_in_numpy)
 def _add_by_root(line: Array, target: Array, sums: Array, count: int) -> None:
     """Do the whole of lambda 1/2 for opaque RGB in one loop: the same sums in the same order, in half the time."""
     for x in range(count):
@@ -213,7 +230,7 @@ def _add_by_root(line: Array, target: Array, sums: Array, count: int) -> None:
         sums[3, x] += weight
 
 
-@kernel
+@kernel_or(_add_by_distance_in_numpy)
 def _add_by_distance(line: Array, target: Array, sums: Array, count: int) -> None:
     """Do the whole of lambda 1 for opaque RGB in one loop."""
     for x in range(count):
@@ -226,7 +243,17 @@ def _add_by_distance(line: Array, target: Array, sums: Array, count: int) -> Non
         sums[3, x] += weight
 
 
-@kernel
+def _weigh_in_numpy(weight: Array, weighing: int, exponent: np.float32, unit: np.float32, count: int) -> None:
+    used = weight[:count]
+    if weighing == ROOT:
+        used[:] = np.sqrt(np.sqrt(used))
+    elif weighing == DISTANCE:
+        used[:] = np.sqrt(used)
+    elif weighing == POWER:
+        used[:] = power_in_numpy(used * unit, exponent)
+
+
+@kernel_or(_weigh_in_numpy)
 def _weigh(weight: Array, weighing: int, exponent: np.float32, unit: np.float32, count: int) -> None:
     """Turn squared distances into distances to the power of lambda."""
     if weighing == ROOT:
@@ -240,7 +267,11 @@ def _weigh(weight: Array, weighing: int, exponent: np.float32, unit: np.float32,
             weight[x] = power(weight[x] * unit, exponent)
 
 
-@kernel
+def _divide_in_numpy(total: Array, weight: Array, otherwise: Array, out: Array) -> None:
+    out[:] = np.where(weight > _ZERO, total / weight, otherwise)
+
+
+@kernel_or(_divide_in_numpy)
 def _divide(total: Array, weight: Array, otherwise: Array, out: Array) -> None:
     """Divide; where the weight is 0 take the third."""
     for x in range(total.size):

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from forge_steps.metrics._kernel import kernel
-from forge_steps.resize._rows import add_scaled, add_weighted, multiply, sum_cells, sum_groups, take
+from forge_steps.metrics._kernel import kernel, kernel_or
+from forge_steps.resize._rows import add_scaled, add_weighted, clear, multiply, sum_cells, sum_groups, take
 
 Array = npt.NDArray[Any]
 
@@ -25,7 +25,52 @@ def share_of(start: np.float32, stop: np.float32, pixel: int) -> np.float32:
     return begun * ended
 
 
-@kernel
+def average_row_in_numpy(
+    pixels: Array,
+    channels: int,
+    start: np.float32,
+    stop: np.float32,
+    area: np.float32,
+    factor: int,
+    first: Array,
+    cover: Array,
+    extra_pixel: Array,
+    extra_cell: Array,
+    extra_cover: Array,
+    column_area: Array,
+    totals: Array,
+    spare: Array,
+    means: Array,
+) -> None:
+    """Do what `average_row` does."""
+    count, cells = cover.size, column_area.size
+    colours = means.shape[0] - 1
+    clear(totals[None], totals.size)
+    summed = spare
+    if colours == channels:
+        for y in range(int(start), min(int(np.ceil(stop)), pixels.shape[0])):
+            add_scaled(pixels[y], share_of(start, stop, y), totals, totals.size)
+        take(totals, channels, spare, count)
+    else:
+        summed = totals.reshape((channels, count))
+        for y in range(int(start), min(int(np.ceil(stop)), pixels.shape[0])):
+            take(pixels[y], channels, spare, count)
+            add_weighted(spare, spare[colours] * share_of(start, stop, y), colours, summed, count)
+    for c in range(channels):
+        row, mean = summed[c], means[c]
+        if factor > 0:
+            sum_groups(row, spare[channels], factor, cells, mean)
+        else:
+            extras = row[extra_pixel] * extra_cover
+            multiply(row, cover, _ONE, count)
+            sum_cells(row, first, cells, mean)
+            np.add.at(mean, extra_cell, extras)
+        mean /= column_area * area
+    if colours == channels:
+        means[colours] = _ONE
+
+
+@kernel_or(average_row_in_numpy)
 def average_row(
     pixels: Array,
     channels: int,
@@ -81,7 +126,34 @@ def average_row(
             means[colours, x] = _ONE
 
 
-@kernel
+def smooth_row_in_numpy(
+    above: Array,
+    mean: Array,
+    below: Array,
+    up: np.float32,
+    down: np.float32,
+    edge: np.float32,
+    has_alpha: bool,
+    spare: Array,
+    guidance: Array,
+) -> None:
+    """Do what `smooth_row` does."""
+    colours = guidance.shape[0]
+    alpha = spare[1, : guidance.shape[1]]
+    if has_alpha:
+        _smooth(above[colours], mean[colours], below[colours], up, down, edge, spare[0], alpha)
+    else:
+        rows = _TWO + up + down
+        alpha[:] = (_TWO + _TWO) * rows
+        alpha[0] -= (_ONE - edge) * rows
+        alpha[-1] -= (_ONE - edge) * rows
+    for c in range(colours):
+        smooth = guidance[c]
+        _smooth(above[c], mean[c], below[c], up, down, edge, spare[0], smooth)
+        smooth[:] = np.where(alpha > _ZERO, smooth / alpha, _ZERO)
+
+
+@kernel_or(smooth_row_in_numpy)
 def smooth_row(
     above: Array,
     mean: Array,
@@ -114,7 +186,26 @@ def smooth_row(
             smooth[x] = smooth[x] / alpha[x] if alpha[x] > _ZERO else _ZERO
 
 
-@kernel
+def _smooth_in_numpy(
+    above: Array,
+    mean: Array,
+    below: Array,
+    up: np.float32,
+    down: np.float32,
+    edge: np.float32,
+    column: Array,
+    out: Array,
+) -> None:
+    width = mean.size
+    column[:width] = (above * up + below * down) + _TWO * mean
+    # One pixel more at either end. Sums of two do not hang on their order.
+    padded = np.empty(width + 2, np.float32)
+    padded[1:-1] = column[:width]
+    padded[0], padded[-1] = padded[1] * edge, padded[-2] * edge
+    out[:width] = (padded[:-2] + padded[2:]) + _TWO * padded[1:-1]
+
+
+@kernel_or(_smooth_in_numpy)
 def _smooth(
     above: Array,
     mean: Array,

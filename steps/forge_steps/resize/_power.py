@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import types
-from numba.extending import intrinsic
 
-from forge_steps.metrics._kernel import kernel
+from forge_steps.metrics._kernel import intrinsic, kernel_or
 
 # log2(1 + t) / t on [sqrt(1/2) - 1, sqrt(2) - 1] and 2**z on [-1/2, 1/2]: Chebyshev fits, rounded to float32.
 # With them the power is within 4e-7 (relative) of float64 for 1e-8 <= x <= 2e5 and exponents up to 1.5.
@@ -28,6 +26,7 @@ _SMALLEST = np.float32(1.1754944e-38)
 
 def _bits_of(typing_context: Any, value: Any) -> Any:
     """Generate: the 32 bits of a float32."""
+    from numba import types
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.bitcast(args[0], context.get_value_type(types.int32))
@@ -37,6 +36,7 @@ def _bits_of(typing_context: Any, value: Any) -> Any:
 
 def _float_of(typing_context: Any, value: Any) -> Any:
     """Generate: the float32 that has these 32 bits."""
+    from numba import types
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.bitcast(args[0], context.get_value_type(types.float32))
@@ -48,7 +48,28 @@ _bits: Any = intrinsic(_bits_of)
 _float: Any = intrinsic(_float_of)
 
 
-@kernel
+def power_in_numpy(x: Any, exponent: np.float32) -> Any:
+    """Do what `power` does to each of an array."""
+    bits = x.view(np.int32)
+    e = (bits - _SQRT_HALF_BITS) >> _MANTISSA_BITS
+    t = (bits - (e << _MANTISSA_BITS)).view(np.float32) - _ONE
+    q = _L9
+    for term in (_L8, _L7, _L6, _L5, _L4, _L3, _L2, _L1, _L0):
+        q = q * t + term
+    whole = exponent * e.astype(np.float32)
+    part = exponent * (q * t)
+    y = whole + part
+    r = (np.minimum(np.maximum(y, _LOW), _HIGH) + _ROUND) - _ROUND
+    z = (whole - r) + part
+    z = np.minimum(np.maximum(z, -_ONE), _ONE)
+    s = _E6
+    for term in (_E5, _E4, _E3, _E2, _E1, _E0):
+        s = s * z + term
+    result = (s.view(np.int32) + (r.astype(np.int32) << _MANTISSA_BITS)).view(np.float32)
+    return np.where((x >= _SMALLEST) & (y >= _LOW), result, _ZERO)
+
+
+@kernel_or(power_in_numpy)
 def power(x: np.float32, exponent: np.float32) -> np.float32:
     """Return x ** exponent in float32, by sums and products alone.
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from forge_pipeline.step import Child, Context, DataError, Params, Transform
+from forge_steps._libraries import KERNELS
 
 Image = npt.NDArray[Any]  # (H, W, C): gray, gray+alpha, RGB, RGBA; uint8, uint16 or float32 in 0..1
 
@@ -47,7 +48,7 @@ class Reduce(Transform):
 
     Params = ReduceParams
     params: ReduceParams
-    libraries = ("numba", "numpy")
+    libraries = KERNELS
     memory_expansion = 1.5
 
     def apply(self, value: Image, context: Context) -> Iterator[Child]:

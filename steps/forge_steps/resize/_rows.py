@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from forge_steps.metrics._kernel import kernel
+from forge_steps.metrics._kernel import kernel, kernel_or
+from forge_steps.resize import _rows_in_numpy
 
 Row = npt.NDArray[Any]  # (count,)
 Planes = npt.NDArray[Any]  # (channels, count) float32, one row a channel
@@ -19,7 +20,7 @@ Planes = npt.NDArray[Any]  # (channels, count) float32, one row a channel
 _ZERO = np.float32(0)
 
 
-@kernel
+@kernel_or(_rows_in_numpy.take)
 def take(pixels: Row, channels: int, planes: Planes, count: int) -> None:
     """Split `count` interleaved pixels of any type into planes."""
     if channels == 1:
@@ -42,7 +43,7 @@ def take(pixels: Row, channels: int, planes: Planes, count: int) -> None:
             planes[3, x] = np.float32(pixels[4 * x + 3])
 
 
-@kernel
+@kernel_or(_rows_in_numpy.take_at)
 def take_at(pixels: Row, channels: int, places: Row, planes: Planes, count: int) -> None:
     """Split the interleaved pixels at the given places into planes."""
     if channels == 3:
@@ -57,7 +58,7 @@ def take_at(pixels: Row, channels: int, places: Row, planes: Planes, count: int)
                 planes[c, x] = np.float32(pixels[channels * places[x] + c])
 
 
-@kernel
+@kernel_or(_rows_in_numpy.put)
 def put(planes: Planes, channels: int, top: np.float32, count: int, pixels: Row) -> None:
     """Join planes into interleaved pixels.
 
@@ -90,7 +91,7 @@ def put(planes: Planes, channels: int, top: np.float32, count: int, pixels: Row)
             pixels[4 * x + 3] = planes[3, x]
 
 
-@kernel
+@kernel_or(_rows_in_numpy.clear)
 def clear(planes: Planes, count: int) -> None:
     """Set the first `count` columns to 0."""
     for c in range(planes.shape[0]):
@@ -98,21 +99,21 @@ def clear(planes: Planes, count: int) -> None:
             planes[c, x] = _ZERO
 
 
-@kernel
+@kernel_or(_rows_in_numpy.add_scaled)
 def add_scaled(row: Row, scale: np.float32, out: Row, count: int) -> None:
     """Add a row of any type times a number."""
     for x in range(count):
         out[x] += np.float32(row[x]) * scale
 
 
-@kernel
+@kernel_or(_rows_in_numpy.multiply)
 def multiply(row: Row, by: Row, scale: np.float32, count: int) -> None:
     """Multiply a row in place by another and by a number."""
     for x in range(count):
         row[x] *= by[x] * scale
 
 
-@kernel
+@kernel_or(_rows_in_numpy.squared_distance)
 def squared_distance(a: Planes, b: Planes, colours: int, out: Row, count: int) -> None:
     """Write |a - b| ** 2 over the first 1 or 3 planes."""
     if colours == 1:
@@ -127,7 +128,7 @@ def squared_distance(a: Planes, b: Planes, colours: int, out: Row, count: int) -
             out[x] = (d0 * d0 + d1 * d1) + d2 * d2
 
 
-@kernel
+@kernel_or(_rows_in_numpy.add_weighted)
 def add_weighted(planes: Planes, weight: Row, colours: int, sums: Planes, count: int) -> None:
     """Add the first 1 or 3 planes times the weights, and the weights themselves as the plane after them."""
     if colours == 1:
@@ -143,7 +144,7 @@ def add_weighted(planes: Planes, weight: Row, colours: int, sums: Planes, count:
             sums[3, x] += w
 
 
-@kernel
+@kernel_or(_rows_in_numpy.pick)
 def pick(planes: Planes, places: Row, colours: int, out: Planes, count: int) -> None:
     """Gather the columns at the given places."""
     for c in range(colours):
@@ -151,7 +152,7 @@ def pick(planes: Planes, places: Row, colours: int, out: Planes, count: int) -> 
             out[c, x] = planes[c, places[x]]
 
 
-@kernel
+@kernel_or(_rows_in_numpy.repeat_each)
 def repeat_each(row: Row, factor: int, groups: int, out: Row) -> None:
     """Repeat each of `groups` values `factor` times."""
     if factor == 2:
@@ -172,7 +173,7 @@ def repeat_each(row: Row, factor: int, groups: int, out: Row) -> None:
                 out[factor * x + k] = row[x]
 
 
-@kernel
+@kernel_or(_rows_in_numpy.sum_groups)
 def sum_groups(row: Row, spare: Row, factor: int, groups: int, out: Row) -> None:
     """Sum each `factor` neighbours: as pairs for 2, pairs of pairs for 4 and 8, else from left to right."""
     if factor == 2:
@@ -205,7 +206,7 @@ def _sum_fours(row: Row, groups: int, out: Row) -> None:
         out[x] = (row[4 * x] + row[4 * x + 1]) + (row[4 * x + 2] + row[4 * x + 3])
 
 
-@kernel
+@kernel_or(_rows_in_numpy.sum_cells)
 def sum_cells(row: Row, first: Row, cells: int, out: Row) -> None:
     """Sum the values of each cell: `first[i]` .. `first[i + 1] - 1`, `row[0]` being number `first[0]`."""
     least = first[cells] - first[0]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from forge_steps.metrics._kernel import kernel
+from forge_steps.metrics._kernel import kernel, kernel_or
 from forge_steps.metrics._laplacian import abs_laplacian_row, next_luma
 from forge_steps.metrics._luma import Image, full_scale, luma_dtype, readable
 
@@ -69,7 +69,14 @@ def best_windows(
     return [(int(y), int(x), int(total) / area) for y, x, total in found]
 
 
-@kernel
+def _advance_in_numpy(image: Image, y: int, size_px: int, luma: Array, ring: Array, columns: Array) -> None:
+    next_luma(image, y, luma)
+    columns -= ring[y % size_px]
+    abs_laplacian_row(luma, y, image.shape[0], ring[y % size_px])
+    columns += ring[y % size_px]
+
+
+@kernel_or(_advance_in_numpy)
 def _advance(image: Image, y: int, size_px: int, luma: Array, ring: Array, columns: Array) -> None:
     """Let the column sums cover rows y - size_px + 1 .. y."""
     next_luma(image, y, luma)
@@ -81,7 +88,31 @@ def _advance(image: Image, y: int, size_px: int, luma: Array, ring: Array, colum
         columns[x] += row[x]
 
 
-@kernel
+def _sums_in_numpy(columns: Array, size_px: int, align_px: int) -> Array:
+    """Return the sums of the windows of one row."""
+    ends = np.cumsum(columns)
+    sums = ends[size_px - 1 :].copy()
+    sums[1:] -= ends[:-size_px]
+    return sums[::align_px]
+
+
+def _best_in_numpy(
+    image: Image, size_px: int, align_px: int, luma: Array, ring: Array, columns: Array
+) -> tuple[int, int, int]:
+    best, best_y, best_x = -1, 0, 0
+    for y in range(image.shape[0]):
+        _advance(image, y, size_px, luma, ring, columns)
+        top = y - size_px + 1
+        if top < 0 or top % align_px != 0:
+            continue
+        sums = _sums_in_numpy(columns, size_px, align_px)
+        at = int(sums.argmax())  # the first of equal ones
+        if sums[at] > best:
+            best, best_y, best_x = int(sums[at]), top, at * align_px
+    return best_y, best_x, best
+
+
+@kernel_or(_best_in_numpy)
 def _best(image: Image, size_px: int, align_px: int, luma: Array, ring: Array, columns: Array) -> tuple[int, int, int]:
     height, width = image.shape[0], image.shape[1]
     best, best_y, best_x = np.int64(-1), 0, 0
@@ -102,7 +133,20 @@ def _best(image: Image, size_px: int, align_px: int, luma: Array, ring: Array, c
     return best_y, best_x, int(best)
 
 
-@kernel
+def _score_in_numpy(
+    image: Image, size_px: int, align_px: int, luma: Array, ring: Array, columns: Array, scores: Array, peaks: Array
+) -> None:
+    for y in range(image.shape[0]):
+        _advance(image, y, size_px, luma, ring, columns)
+        top = y - size_px + 1
+        if top < 0 or top % align_px != 0:
+            continue
+        row = scores[top // align_px]
+        row[:] = _sums_in_numpy(columns, size_px, align_px)
+        peaks[top // align_px] = np.maximum.reduceat(row, np.arange(0, row.size, _SEGMENT))
+
+
+@kernel_or(_score_in_numpy)
 def _score(
     image: Image, size_px: int, align_px: int, luma: Array, ring: Array, columns: Array, scores: Array, peaks: Array
 ) -> None:
@@ -133,7 +177,29 @@ def _score(
             peaks[top // align_px, segment] = peak
 
 
-@kernel
+def _choose_in_numpy(
+    scores: Array, peaks: Array, size_px: int, align_px: int, shared_px: int, chosen: Array, sums: Array
+) -> int:
+    """Do what `_choose` does; windows that are spoilt lose their scores."""
+    best = peaks.max(axis=1)
+    reach = (size_px - 1) // align_px
+    for count in range(chosen.shape[0]):
+        y = int(best.argmax())
+        if best[y] < 0:
+            return count
+        x = int(scores[y].argmax())
+        chosen[count] = y, x
+        sums[count] = best[y]
+        for row in range(max(0, y - reach), min(len(scores), y + reach + 1)):
+            # As in `_spoil`.
+            half_px = size_px - 1 - shared_px // (size_px - abs(row - y) * align_px)
+            if half_px >= 0:
+                scores[row, max(0, x - half_px // align_px) : x + half_px // align_px + 1] = -1
+                best[row] = scores[row].max()
+    return len(sums)
+
+
+@kernel_or(_choose_in_numpy)
 def _choose(
     scores: Array, peaks: Array, size_px: int, align_px: int, shared_px: int, chosen: Array, sums: Array
 ) -> int:

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from forge_pipeline.step import Child, Context, Params, Partial, Reject, Transform, operator
+from forge_steps._libraries import KERNELS
 from forge_steps.metrics._laplacian import mean_abs_laplacian
 from forge_steps.metrics._luma import Image, readable
 from forge_steps.tile._windows import best_windows
@@ -58,7 +59,7 @@ class Best(Transform):
     Params = BestParams
     params: BestParams
     many = True
-    libraries = ("numba", "numpy")
+    libraries = KERNELS
     work = "cpu"
     memory_expansion = 5.0
 

@@ -9,8 +9,8 @@ from typing import Any
 import av
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from forge_steps.metrics._kernel import kernel_or
 from forge_steps.video._planes import luma_plane
 
 # A 1080p frame becomes 64 x 36: coarse enough that a picture moved by a few pixels is still the same picture.
@@ -59,7 +59,14 @@ def thumbnail_of(frame: av.VideoFrame, full_range: bool) -> Thumbnail:
     return Thumbnail(sums, zero * side * side, span * side * side)
 
 
-@njit(cache=True, nogil=True, fastmath=False, error_model="numpy")
+def _sum_blocks_in_numpy(plane: npt.NDArray[Any], side: int, out: npt.NDArray[np.int64]) -> None:
+    rows, columns = out.shape
+    for j in range(rows):
+        lines = plane[j * side : (j + 1) * side, : columns * side].sum(axis=0, dtype=np.int64)
+        out[j] = lines.reshape(columns, side).sum(axis=1)
+
+
+@kernel_or(_sum_blocks_in_numpy)
 def _sum_blocks(plane: npt.NDArray[Any], side: int, out: npt.NDArray[np.int64]) -> None:
     rows, columns = out.shape
     column_sums = np.empty(columns * side, np.uint32)
@@ -76,7 +83,11 @@ def _sum_blocks(plane: npt.NDArray[Any], side: int, out: npt.NDArray[np.int64]) 
             out[j, i] = total
 
 
-@njit(cache=True, nogil=True, fastmath=False, error_model="numpy")
+def _absolute_difference_in_numpy(a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]) -> int:
+    return int(np.abs(a - b).sum())
+
+
+@kernel_or(_absolute_difference_in_numpy)
 def _absolute_difference(a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]) -> int:
     total = np.int64(0)
     for j in range(a.shape[0]):

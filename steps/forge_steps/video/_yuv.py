@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from forge_steps.metrics._kernel import kernel_or
 
 # (rows, columns or more) uint8 or uint16, C-contiguous: rows keep their padding, because a kernel over views that
 # leave it out has no vector code (8 ms against 1.6 for 1080p).
@@ -17,7 +18,34 @@ _TAP_BITS = 4  # chroma is a sum of taps that add up to 16, so that nothing is r
 _SHIFT = FRACTION_BITS + _TAP_BITS
 
 
-@njit(cache=True, nogil=True, fastmath=False, error_model="numpy")
+def yuv_to_rgb_in_numpy(
+    luma: Plane,
+    blue: Plane,
+    red: Plane,
+    shift_x: int,
+    shift_y: int,
+    weights: npt.NDArray[np.int64],
+    out: npt.NDArray[Any],
+) -> None:
+    """Do what `yuv_to_rgb` does."""
+    height, width = out.shape[:2]
+    columns = (width + (1 << shift_x) - 1) >> shift_x
+    top = 255 if out.itemsize == 1 else 65535
+    bias = (1 << (_SHIFT - 1)) - (int(weights[0]) << _TAP_BITS) * int(weights[2])
+    in_y, red_in_r, blue_in_g, red_in_g, blue_in_b = weights[2:]
+    blend = np.empty(columns + 1, np.int64)
+    blue_row, red_row = np.empty((2, columns << shift_x), np.int64)
+    for y in range(height):
+        _chroma_row(blue, y, shift_x, shift_y, int(weights[1]), blend, blue_row)
+        _chroma_row(red, y, shift_x, shift_y, int(weights[1]), blend, red_row)
+        base = (luma[y, :width].astype(np.int64) << _TAP_BITS) * in_y + bias
+        b, r = blue_row[:width], red_row[:width]
+        mixed = (base + red_in_r * r, base + blue_in_g * b + red_in_g * r, base + blue_in_b * b)
+        for c, total in enumerate(mixed):
+            out[y, :, c] = np.clip(total >> _SHIFT, 0, top)
+
+
+@kernel_or(yuv_to_rgb_in_numpy)
 def yuv_to_rgb(
     luma: Plane,
     blue: Plane,
@@ -69,7 +97,28 @@ def yuv_to_rgb(
             pixels[x, 2] = b[x]
 
 
-@njit(cache=True, nogil=True, fastmath=False, error_model="numpy")
+def _chroma_row_in_numpy(
+    plane: Plane,
+    y: int,
+    shift_x: int,
+    shift_y: int,
+    zero: int,
+    blend: npt.NDArray[np.int64],
+    out: npt.NDArray[np.int64],
+) -> None:
+    columns = blend.size - 1
+    near = far = y >> shift_y
+    if shift_y == 1:
+        far = min(max(near - 1 if y & 1 == 0 else near + 1, 0), plane.shape[0] - 1)
+    blend[:columns] = 3 * plane[near, :columns].astype(np.int64) + plane[far, :columns]
+    blend[columns] = blend[columns - 1]
+    # Between two of them the taps of linear interpolation, which add up to 4.
+    steps = 1 << shift_x
+    for k in range(steps):
+        out[k::steps] = (4 - 4 * k // steps) * blend[:-1] + 4 * k // steps * blend[1:] - (zero << _TAP_BITS)
+
+
+@kernel_or(_chroma_row_in_numpy)
 def _chroma_row(
     plane: Plane,
     y: int,
@@ -103,7 +152,16 @@ def _chroma_row(
                 out[4 * i + k] = (4 - k) * blend[i] + k * blend[i + 1] - offset
 
 
-@njit(cache=True, nogil=True, fastmath=False, error_model="numpy")
+def gray_to_full_in_numpy(luma: Plane, weights: npt.NDArray[np.int64], out: npt.NDArray[Any]) -> None:
+    """Do what `gray_to_full` does."""
+    top = 255 if out.itemsize == 1 else 65535
+    bias = (1 << (_SHIFT - 1)) - (int(weights[0]) << _TAP_BITS) * int(weights[2])
+    for y in range(out.shape[0]):
+        base = (luma[y, : out.shape[1]].astype(np.int64) << _TAP_BITS) * weights[2] + bias
+        out[y, :, 0] = np.clip(base >> _SHIFT, 0, top)
+
+
+@kernel_or(gray_to_full_in_numpy)
 def gray_to_full(luma: Plane, weights: npt.NDArray[np.int64], out: npt.NDArray[Any]) -> None:
     """Stretch a plane to the full range of `out` (h, w, 1): the luma part of `yuv_to_rgb`."""
     height, width = out.shape[0], out.shape[1]

@@ -13,6 +13,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from forge_pipeline.errors import DataError, Reject
 from forge_pipeline.sample import Fields
 from forge_pipeline.step import MACHINE, Child, Context, File, Params, Partial, Port, Transform, operator
+from forge_steps._libraries import KERNELS
 from forge_steps.video._choose import Chooser, Look, even_spread, rule_of
 from forge_steps.video._decode import Decoding, Shown
 from forge_steps.video._luma import Thumbnail, thumbnail_of
@@ -151,7 +152,7 @@ class Frames(Transform):
     makes = "image"
     many = True
     stored = True
-    libraries = ("av", "numba", "numpy")
+    libraries = ("av", *KERNELS)
     work = "cpu"
     memory_expansion = 3.0
 
