@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from forge_pipeline.cache.place import Cache
     from forge_pipeline.cache.sweep import CacheSize, Collected, Damage
     from forge_pipeline.compiled import Graph, Node
+    from forge_pipeline.doctor import Diagnosis
     from forge_pipeline.executors.choose import Choice
     from forge_pipeline.lock import Lock
     from forge_pipeline.plan import PlanReport
@@ -236,6 +237,20 @@ def cache_collect(cache: Path, keep_last: int) -> Collected:
 
     with _existing(cache) as opened:
         return collect_cache(opened, keep_last)
+
+
+# --- this machine ---------------------------------------------------------------------------------
+
+
+def diagnose(cache: Path, directory: Path, deep: bool = False) -> Diagnosis:
+    """Look at what this machine is for a run, what is broken, and what could be better.
+
+    Args:
+        deep: import every library that is installed, each in a process of its own.
+    """
+    from forge_pipeline.doctor import diagnose
+
+    return diagnose(cache, directory, deep)
 
 
 # --- what runs have told --------------------------------------------------------------------------

@@ -71,11 +71,16 @@ def open_cache(root: Path, announce: Callable[[str], None] | None = None) -> Ite
 
 def _refuse_network(root: Path) -> None:
     kind = file_system(root)
-    if kind in _NETWORK or kind.startswith(_NETWORK_FUSE):
+    if is_network(kind):
         raise EnvironmentFault(
             f"cache: {root} lies on a network file system ({kind}), where an index can be damaged",
             "--cache DIR with a folder on a local disk, or: export FORGE_CACHE=DIR",
         )
+
+
+def is_network(kind: str) -> bool:
+    """Tell whether a type of file system is one where the locks of an index cannot be trusted."""
+    return kind in _NETWORK or kind.startswith(_NETWORK_FUSE)
 
 
 def file_system(path: Path, mounts: str = "") -> str:
