@@ -505,8 +505,8 @@ class _Session:
 
         operator = self.scheduler.bench.operator(self.graph[step].doing)
         assert isinstance(operator, Source)
-        found = {Path(found.entry.location.path) for found in self.scheduler.datasets.listings[step]}
-        return [*operator.roots(self.options.directory), *sorted(found)]
+        found = {found.entry.location.path for found in self.scheduler.datasets.listings[step]}
+        return [*operator.roots(self.options.directory), *map(Path, sorted(found))]
 
     # --- the lock -------------------------------------------------------------------------------
 

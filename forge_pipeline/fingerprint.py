@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 from forge_pipeline.digest import digest_file, digest_json
 
@@ -116,7 +117,9 @@ def _imports(name: str, path: Path, find: Callable[[str], Path | None]) -> Itera
 def _statements(package: str, source: bytes) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """Read the imports off a module's text: the module named, and the names taken from it. Parsed once a text."""
     found: list[tuple[str, tuple[str, ...]]] = []
-    for node in ast.walk(ast.parse(source)):
+    tree = ast.parse(source)
+    # Only these two are expressions: a walk over statements alone takes a tenth of the time.
+    for node in ast.walk(tree) if b"import_module" in source or b"__import__" in source else statements(tree):
         if isinstance(node, ast.Import):
             found += [(alias.name, ()) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -126,6 +129,18 @@ def _statements(package: str, source: bytes) -> tuple[tuple[str, tuple[str, ...]
             if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
                 found.append((argument.value, ()))
     return tuple(found)
+
+
+def statements(tree: ast.AST) -> Iterator[ast.AST]:
+    """Walk over the statements of a module, those in functions and blocks too."""
+    pending: list[Any] = [tree]
+    while pending:
+        node = pending.pop()
+        yield node
+        for block in ("body", "orelse", "finalbody", "handlers", "cases"):
+            inner = getattr(node, block, ())
+            if isinstance(inner, list):  # a lambda's body, and that of a conditional expression, is no statement
+                pending += inner
 
 
 def _is_import_module(node: ast.AST) -> bool:

@@ -18,7 +18,7 @@ from typing import Any
 from forge_pipeline.compiled import OperatorRef
 from forge_pipeline.digest import digest_bytes
 from forge_pipeline.errors import CommandError, EnvironmentFault, ForgeError
-from forge_pipeline.fingerprint import code_digest, import_closure
+from forge_pipeline.fingerprint import code_digest, import_closure, statements
 from forge_pipeline.kernel_cache import kernels_apart
 from forge_pipeline.payload import Codec
 from forge_pipeline.step import Metric, Operator
@@ -217,7 +217,7 @@ def _marked_names(path: Path) -> Iterator[str]:
     text = path.read_text(encoding="utf-8")
     if "@operator(" not in text and "@metric(" not in text:
         return
-    for node in ast.walk(ast.parse(text, str(path))):
+    for node in statements(ast.parse(text, str(path))):
         if not isinstance(node, ast.ClassDef):
             continue
         for mark in node.decorator_list:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from forge_pipeline.cache.store import Payload
+from forge_pipeline.digest import canonical_json
 from forge_pipeline.errors import EnvironmentFault, NondeterministicOperator
 from forge_pipeline.sample import Link, Location, Sample
 
@@ -22,6 +23,9 @@ INDEX_FORMAT = 1
 _COMMIT_ROWS = 1000
 _PAGE_ROWS = 1000
 _COMMIT_EVERY_S = 0.5
+# Rows written by one statement: SQLite lets go of Python's interpreter lock at every step, and to get it back from a
+# busy worker costs more than the row. No statement has more values than the 999 of an old SQLite.
+_STATEMENT_VALUES = 999
 
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -228,6 +232,12 @@ class Index:
         )
         return FileRow(*row) if row else None
 
+    def members(self, path: str) -> dict[str, FileRow]:
+        """Return what the members of an archive were when they were last read, by their names."""
+        query = "SELECT member, size, mtime_ns, ctime_ns, inode, seen_ns, digest FROM files WHERE path = ?"
+        cursor = self._reader().execute(query, (_storable(path),))
+        return {_text(member): FileRow(*row) for member, *row in cursor}
+
     def record_file(self, location: Location, row: FileRow) -> None:
         """Remember a file that was read."""
         self._queue.put(
@@ -383,6 +393,14 @@ class Index:
         statement = "INSERT OR IGNORE INTO samples VALUES (?,?,?,?,?,?,?,?,?,?)"
         self._queue.put((statement, (dataset, *_spread(sample)), None))
 
+    def sample_texts(self, dataset: int) -> Iterator[tuple[str, str, str, str]]:
+        """Read key, kind, digest and, as canonical JSON, the trail of every row of a dataset, in key order."""
+        query = "SELECT key, kind, digest, trail FROM samples WHERE dataset = ? AND key > ? ORDER BY key"
+        after = ""
+        while rows := self._page(query, dataset, after):
+            yield from rows
+            after = rows[-1][0]
+
     def row_count(self, dataset: int) -> int:
         """Count the rows of a dataset."""
         return int(self._reader().execute("SELECT count(*) FROM samples WHERE dataset = ?", (dataset,)).fetchone()[0])
@@ -528,7 +546,7 @@ class Index:
             return
         try:
             connection.execute("BEGIN IMMEDIATE")
-            for statement, values, _ in rows:
+            for statement, values in _grouped(rows):
                 connection.execute(statement, values)
             connection.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 - whatever it is (a number too large): who waits must hear of it
@@ -649,8 +667,41 @@ def _dataset(row: Sequence[Any]) -> DatasetRow:
     return DatasetRow(number, run, step, config, inputs, rows_digest, json.loads(counts))
 
 
+def _grouped(rows: Iterable[tuple[str, tuple[Any, ...], str | None]]) -> Iterator[tuple[str, Sequence[Any]]]:
+    """Join rows into statements of many rows, as far as that cannot change what they do.
+
+    Rows of one statement keep their order. Additions to different tables do not see each other, so they may be
+    reordered; anything else (an update, a delete) comes after all before it, and before all after it.
+    """
+    waiting: dict[str, list[tuple[Any, ...]]] = {}
+    for statement, values, _ in rows:
+        if statement.endswith(_ONE_ROW):
+            waiting.setdefault(statement, []).append(values)
+            continue
+        yield from _joined(waiting)
+        waiting = {}
+        yield statement, values
+    yield from _joined(waiting)
+
+
+_ONE_ROW = ",?)"
+
+
+def _joined(waiting: Mapping[str, Sequence[tuple[Any, ...]]]) -> Iterator[tuple[str, Sequence[Any]]]:
+    for statement, rows in waiting.items():
+        head, row = statement.rsplit(" ", 1)
+        most = _STATEMENT_VALUES // len(rows[0])
+        for start in range(0, len(rows), most):
+            part = rows[start : start + most]
+            # A power of two of rows, so that few different statements are parsed and all stay in Python's cache.
+            while part:
+                size = 1 << (len(part).bit_length() - 1) if len(part) < most else most
+                yield f"{head} {','.join([row] * size)}", [value for values in part[:size] for value in values]
+                part = part[size:]
+
+
 def _trail_text(trail: Iterable[Link]) -> str:
-    return json.dumps([[link.step, dict(link.fields)] for link in trail], separators=(",", ":"), ensure_ascii=False)
+    return canonical_json([[link.step, dict(link.fields)] for link in trail])
 
 
 def _trail(text: str) -> tuple[Link, ...]:
@@ -666,13 +717,18 @@ def _storable(path: str) -> str | bytes:
     return path
 
 
+def _text(stored: str | bytes) -> str:
+    """Undo `_storable`."""
+    return os.fsdecode(stored)
+
+
 def _spread(sample: Sample) -> tuple[Any, ...]:
     location = sample.location
     return (
         sample.key,
         sample.kind,
         sample.digest,
-        json.dumps(dict(sample.header), separators=(",", ":")),
+        canonical_json(dict(sample.header)),
         _trail_text(sample.trail),
         _storable(location.path) if location else None,
         _storable(location.member) if location and location.member is not None else None,

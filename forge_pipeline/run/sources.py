@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,8 +53,8 @@ def list_entries(node: Node, bench: Bench, directory: Path) -> list[Entry]:
 
 def look_up(entries: Iterable[Entry], index: Index) -> list[Found]:
     """Look at files, and name by their digests those that have not changed since they were read."""
-    stats: dict[str, Identity | None] = {}
-    return [Found(entry, *_known_digest(index, entry.location, stats)) for entry in entries]
+    look = _Look(index)
+    return [Found(entry, *look.at(entry.location)) for entry in entries]
 
 
 def _speakable(entry: Entry) -> Entry:
@@ -67,19 +67,40 @@ def _speakable(entry: Entry) -> Entry:
     return entry
 
 
-def _known_digest(
-    index: Index, location: Location, stats: dict[str, Identity | None]
-) -> tuple[str | None, Identity | None]:
-    if location.path not in stats:  # an archive with a thousand members is looked at once
-        try:
-            stats[location.path] = stat_identity(location.path)
-        except OSError:
-            stats[location.path] = None
-    row = index.file(location)
-    identity = stats[location.path]
-    if row is None or not is_settled(row.mtime_ns, row.ctime_ns, row.seen_ns):
-        return None, identity
-    return (row.digest if identity == (row.size, row.mtime_ns, row.ctime_ns, row.inode) else None), identity
+class _Look:
+    """Looks what is known of source files; all members of an archive at once, for they mostly come in a row."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._identities: dict[str, Identity | None] = {}
+        self._archive = ""
+        self._members: Mapping[str, FileRow] = {}
+
+    def at(self, location: Location) -> tuple[str | None, Identity | None]:
+        """Return the digest of a file that has not changed since it was read, and what tells it apart now."""
+        if location.member is None:
+            identity, row = _identity(location.path), self._index.file(location)
+        else:
+            row = self._member(location)
+            identity = self._identities[location.path]
+        if row is None or not is_settled(row.mtime_ns, row.ctime_ns, row.seen_ns):
+            return None, identity
+        return (row.digest if identity == (row.size, row.mtime_ns, row.ctime_ns, row.inode) else None), identity
+
+    def _member(self, location: Location) -> FileRow | None:
+        if location.path not in self._identities:
+            self._identities[location.path] = _identity(location.path)
+            self._archive, self._members = location.path, self._index.members(location.path)
+        if location.path != self._archive:  # come back to: one by one, so that no order reads an archive many times
+            return self._index.file(location)
+        return self._members.get(location.member or "")
+
+
+def _identity(path: str) -> Identity | None:
+    try:
+        return stat_identity(path)
+    except OSError:
+        return None
 
 
 def identify(found: Found, index: Index) -> None:

@@ -97,3 +97,41 @@ def test_one_key_with_two_results_names_the_operator(index: Index) -> None:
         "operator 'toy.random' is not deterministic: the same input and parameters (action key) gave one before "
         "and two now"
     )
+
+
+def test_every_row_of_a_long_batch_is_written(index: Index) -> None:
+    dataset = index.begin_dataset(1, "photos", "config")
+    keys = [f"{number:04d}" for number in range(457)]  # several statements, the last ones not full
+    for key in keys:
+        index.add_sample(dataset, sample(key))
+        index.record_action(f"action {key}", "config", "[]", '{"kind":"value"}', 1, 0.5, "toy")
+    index.flush()
+    assert [one.key for one in index.samples(dataset)] == keys
+    assert [index.known(f"action {key}") for key in keys] == ['{"kind":"value"}'] * 457
+
+
+def test_what_is_forgotten_between_two_records_is_forgotten_in_its_turn(index: Index) -> None:
+    kept, forgotten = (Payload(name, "bytes", 3, ".png") for name in ("kept", "forgotten"))
+    index.record_payload(forgotten)
+    index.record_payload(kept)
+    index.forget_payload("kept")
+    index.forget_payload("forgotten")
+    index.record_payload(kept)
+    index.flush()
+    assert list(index.payloads()) == [kept]
+
+
+def test_members_of_an_archive_are_looked_up_at_once(index: Index) -> None:
+    rows = {name: FileRow(1, 2, 3, 4, 5, f"digest of {name}") for name in ("a.png", "é/\udcff.png")}
+    for name, row in rows.items():
+        index.record_file(Location("photos.zip", name), row)
+    index.record_file(Location("other.zip", "a.png"), FileRow(1, 2, 3, 4, 5, "other"))
+    index.flush()
+    assert index.members("photos.zip") == rows
+
+
+def test_the_text_of_a_row_spells_its_trail_in_one_way(index: Index) -> None:
+    dataset = index.begin_dataset(1, "photos", "config")
+    index.add_sample(dataset, Sample("k", "image", "d", {}, (Link("photos", {"z": 1.5, "a": "ä"}),)))
+    index.flush()
+    assert list(index.sample_texts(dataset)) == [("k", "image", "d", '[["photos",{"a":"ä","z":1.5}]]')]
