@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ast
 import json
+import os
+import shutil
+import site
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,6 +24,7 @@ from tests.steps.kernel_calls import CALLS, FUNCTIONS, import_everything
 
 STEPS = Path(forge_steps.__file__).parent
 CLIP = Path(__file__).parents[2] / "recipes" / "media" / "panned.mp4"
+PHOTO = "package:skimage/data/chelsea.png"
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +129,39 @@ def test_a_dataset_of_every_operator_is_the_same(tmp_path: Path) -> None:
     assert _datasets(found.lock) == _datasets(expected.lock)
     # Configurations name the versions of libraries, and there is none of numba.
     assert found.lock != expected.lock
+
+
+@pytest.mark.slow
+def test_the_main_job_gives_the_same_dataset_where_numba_is_not_installed(tmp_path: Path) -> None:
+    arguments = ["recipes/sr_dataset.yaml", "--set", f"vars.photos={PHOTO}", "--set", "vars.tile_px=96"]
+    found, locks = [], []
+    for name, python in (("installed", [sys.executable]), ("absent", [sys.executable, "-S"])):
+        folder = tmp_path / name
+        shutil.copytree(CLIP.parents[1], folder / "recipes", ignore=shutil.ignore_patterns("*.lock"))
+        env = os.environ | ({"PYTHONPATH": _path_without_numba(tmp_path / "site")} if name == "absent" else {})
+        script = "from forge_pipeline.cli.main import forge_run; raise SystemExit(forge_run())"
+        command = [*python, "-c", script, *arguments]
+        done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert ("numba cannot be imported (No module named 'numba')" in done.stderr) == (name == "absent")
+        files = [
+            path for path in sorted((folder / "output").rglob("*")) if path.is_file() and ".forge" not in str(path)
+        ]
+        found.append({str(path.relative_to(folder)): path.read_bytes() for path in files})
+        locks.append(_datasets((folder / "recipes" / "sr_dataset.lock").read_text()))
+    assert len(found[0]) > 20
+    assert found[0] == found[1]
+    assert locks[0] == locks[1]
+
+
+def _path_without_numba(folder: Path) -> str:
+    """Lay links to all that is installed, less numba and its compiler; python -S looks nowhere else."""
+    folder.mkdir()
+    for installed in (Path(name) for name in site.getsitepackages()):
+        for path in installed.iterdir():
+            if not path.name.startswith(("numba", "llvmlite")):
+                (folder / path.name).symlink_to(path)
+    return os.pathsep.join(map(str, (folder, STEPS.parents[1], STEPS.parent)))
 
 
 def _datasets(lock: str) -> dict[str, Any]:
