@@ -122,7 +122,8 @@ def test_what_is_forgotten_between_two_records_is_forgotten_in_its_turn(index: I
 
 
 def test_members_of_an_archive_are_looked_up_at_once(index: Index) -> None:
-    rows = {name: FileRow(1, 2, 3, 4, 5, f"digest of {name}") for name in ("a.png", "é/\udcff.png")}
+    names = ("a.png", "é/\udcff.png")
+    rows = {name: FileRow(1, 2, 3, 4, 5, f"digest {number}") for number, name in enumerate(names)}
     for name, row in rows.items():
         index.record_file(Location("photos.zip", name), row)
     index.record_file(Location("other.zip", "a.png"), FileRow(1, 2, 3, 4, 5, "other"))
