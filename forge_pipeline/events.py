@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
+
+# Named tuples where there are many: a frozen dataclass with slots takes 0.8 ms to be made, and these are imported by
+# every run, also by one in which nothing has changed; a named tuple takes 0.17 ms.
 
 Status = Literal["done", "failed", "interrupted"]
 Phase = Literal["sources", "samples", "exports", "verification", "lock"]
@@ -107,8 +110,7 @@ class RunStarted:
     run: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ExecutorChosen:
+class ExecutorChosen(NamedTuple):
     """Where the tasks of this run go, and why there.
 
     Attributes:
@@ -121,8 +123,7 @@ class ExecutorChosen:
     memory_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class PhaseBegan:
+class PhaseBegan(NamedTuple):
     """The run as a whole goes on to something else: the one before it has ended."""
 
     phase: Phase
@@ -131,8 +132,7 @@ class PhaseBegan:
 # --- steps ----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class StepDecided:
+class StepDecided(NamedTuple):
     """A step is walked, sample by sample, for these reasons; or its whole dataset is reused."""
 
     step: str
@@ -140,8 +140,7 @@ class StepDecided:
     reasons: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Decided:
+class Decided(NamedTuple):
     """A select decided over its whole dataset, in the scheduler's thread; `reused` when the verdicts were known."""
 
     step: str
@@ -168,8 +167,7 @@ class StepFinished:
     reused_whole: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Quarantined:
+class Quarantined(NamedTuple):
     """A sample broke at a step of this run, and stays out of what comes after it."""
 
     step: str
@@ -178,8 +176,7 @@ class Quarantined:
     message: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ExportPublished:
+class ExportPublished(NamedTuple):
     """An export is as it should be; `seconds` of staging, comparing and renaming."""
 
     export: ExportDone
@@ -189,8 +186,7 @@ class ExportPublished:
 # --- tasks ----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class TaskSubmitted:
+class TaskSubmitted(NamedTuple):
     """A task went to the executor.
 
     Attributes:
@@ -206,8 +202,7 @@ class TaskSubmitted:
     pixels_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class TaskFinished:
+class TaskFinished(NamedTuple):
     """A task came back.
 
     Attributes:
@@ -227,8 +222,7 @@ class TaskFinished:
     worker: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Retried:
+class Retried(NamedTuple):
     """The samples of a task are tried again; `attempt` counts from 2."""
 
     task: int
@@ -238,8 +232,7 @@ class Retried:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Bisected:
+class Bisected(NamedTuple):
     """A task broke and is split, to find the sample that is guilty and to keep the others."""
 
     task: int
@@ -248,8 +241,7 @@ class Bisected:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class BatchHalved:
+class BatchHalved(NamedTuple):
     """A model's batch did not fit the device; the same samples are tried again, fewer at once."""
 
     step: str
@@ -258,8 +250,7 @@ class BatchHalved:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerLost:
+class WorkerLost(NamedTuple):
     """A worker process or node is gone; the tasks that it had are tried again."""
 
     worker: str
@@ -267,8 +258,7 @@ class WorkerLost:
     tasks: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class AdmissionRefused:
+class AdmissionRefused(NamedTuple):
     """The next task has to wait. Announced once when a wait begins, not whenever somebody looks.
 
     Attributes:
@@ -286,8 +276,7 @@ class AdmissionRefused:
     tasks: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class BudgetChanged:
+class BudgetChanged(NamedTuple):
     """The bytes that may be in flight were changed, because the memory that is really used differs from estimates."""
 
     bytes_before: int
@@ -298,8 +287,7 @@ class BudgetChanged:
 # --- the machine ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class GpuSample:
+class GpuSample(NamedTuple):
     """How busy one GPU is: `busy` from 0 to 1, and its memory, of all processes."""
 
     name: str
@@ -308,8 +296,7 @@ class GpuSample:
     memory_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class MachineSampled:
+class MachineSampled(NamedTuple):
     """What the run uses of its machine, about once a second.
 
     Attributes:

@@ -274,6 +274,8 @@ class Visit:
     chains: tuple[tuple[Chain, Done, tuple[Visit, ...]], ...] = ()
     payload: Payload | None = None
     """Bytes that were put into the store."""
+    broke: tuple[str, Result] | None = None
+    """The worker was lost, in this step: nothing that it did below this sample is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,17 +345,21 @@ class ChunkOutcome:
 
 
 def failed_outcome(task: Task | InspectionTask, step: str, reason: str, message: str) -> Outcome:
-    """Let a task's sample break as a whole: whoever did it is gone. Nothing of it is recorded for later runs."""
-    result = Result(
-        "failure", reason=reason, message=f"in step '{step}': {message}" if step else message, lasting=False
-    )
+    """Let a task's sample break as a whole: whoever did it is gone. Nothing of it is recorded for later runs.
+
+    Args:
+        step: where it was; empty where that is not known.
+    """
+    result = Result("failure", reason=reason, message=message, lasting=False)
     if isinstance(task, InspectionTask):
-        return Outcome(task.number, inspected=_broken(task.node.doing, None, result))
+        return Outcome(task.number, inspected=_broken(task.node.doing, result))
     branch = task.branch
-    measures = tuple((measure, _broken(measure.doing, None, result)) for measure in branch.measures)
-    chains = tuple((chain, _broken(chain.node.doing, None, result), ()) for chain in branch.chains)
-    return Outcome(task.number, Visit(measures, chains))
+    step = step or [*(chain.node.id for chain in branch.chains), *(m.select for m in branch.measures)][0]
+    # A select waits for a measure of each of its samples, or for the word that there is none.
+    measures = tuple((measure, _broken(measure.doing, result)) for measure in branch.measures)
+    told = any(measure.select == step for measure in branch.measures)
+    return Outcome(task.number, Visit(measures, broke=None if told else (step, result)))
 
 
-def _broken(doing: Doing, inputs: Json, result: Result) -> Done:
-    return Done("", doing, inputs, result, "ran")
+def _broken(doing: Doing, result: Result) -> Done:
+    return Done("", doing, None, result, "ran")

@@ -46,6 +46,7 @@ class WorkerProcess:
     def __init__(self, spec: WorkerSpec) -> None:
         self._spec = spec
         self._pool: Any = None
+        self._processes: list[Any] = []
         self._starts = 0
         folder = _SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK) else Path(tempfile.gettempdir())
         self._beacon_path = folder / f"forge-beacon-{uuid.uuid4().hex}"
@@ -65,6 +66,8 @@ class WorkerProcess:
         expired: Position | None = None
         try:
             future = self._pool.submit(_work, packed)
+            # Kept here: the pool forgets them when it breaks, and with them how they ended.
+            self._processes = list(self._pool._processes.values()) or self._processes
             while True:
                 try:
                     outcome: ChunkOutcome = pickle.loads(future.result(timeout=_LOOK_EVERY_S))
@@ -80,7 +83,7 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """End the process at once."""
-        for process in list(self._processes()):
+        for process in self._processes:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGKILL)
 
@@ -106,14 +109,18 @@ class WorkerProcess:
         context = get_context("loky")
         # A pool of one: when a process dies, its chunk alone is lost, and which one that was is known.
         self._pool = ProcessPoolExecutor(
-            1, context=context, initializer=_begin, initargs=(self._spec, str(self._beacon_path)), env=dict(ONE_EACH)
+            1,
+            context=context,
+            initializer=_begin,
+            initargs=(self._spec, str(self._beacon_path), os.getpid()),
+            env=dict(ONE_EACH),
         )
 
     def _lost(self, chunk: Chunk, expired: Position | None) -> ChunkOutcome:
         position = self._beacon.read()
-        codes = [process.exitcode for process in self._processes()]
         broken, self._pool = self._pool, None
-        broken.shutdown(wait=False, kill_workers=True)
+        broken.shutdown(wait=True, kill_workers=True)
+        codes = [process.exitcode for process in self._processes]
         if position.task and position.step:
             self._starts = 0  # it had begun to work: what it did is to blame, not its start
         if expired is not None:
@@ -122,9 +129,6 @@ class WorkerProcess:
         code = next((code for code in codes if code), None)
         at_step = Whereabouts(position.task, position.step) if position.task else None
         return ChunkOutcome(chunk.number, lost=_end(code), killed=code == -signal.SIGKILL, at=at_step)
-
-    def _processes(self) -> list[Any]:
-        return list(getattr(self._pool, "_processes", None) or {}.values()) if self._pool is not None else []
 
 
 def _end(code: int | None) -> str:
@@ -143,19 +147,19 @@ def _end(code: int | None) -> str:
 _WORKPLACE: Any = None
 
 
-def _begin(spec: WorkerSpec, beacon: str) -> None:
+def _begin(spec: WorkerSpec, beacon: str, parent: int) -> None:
     """Make this process a worker."""
     global _WORKPLACE
     from joblib.externals.loky import process_executor
 
     from forge_pipeline.beacon import SharedBeacon
-    from forge_pipeline.executors.workplace import Workplace, end_with_parent
+    from forge_pipeline.executors.workplace import Workplace, end_with
 
     # A big image is no leak: loky would replace the process after 300 MB of growth. The run watches memory itself.
     process_executor._MAX_MEMORY_LEAK_SIZE = float("inf")
     # Ctrl-C reaches every process of the terminal; what it means is for the run to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    end_with_parent()
+    end_with(parent)
     _WORKPLACE = Workplace(spec.store, spec.index, SharedBeacon(Path(beacon)))
 
 

@@ -75,6 +75,10 @@ class Recorder:
             self._index.record_payload(visit.payload)
             self._ledgers[branch.step].bytes_out += visit.payload.size
         self._absorb_measures(sample, visit, rows)
+        if visit.broke is not None and rows:
+            step, result = visit.broke
+            self.enter(step)
+            self.note_result(step, sample, result)
         for chain, done, visits in visit.chains:
             node, parent = chain.node, through(sample, chain.variant)
             if self._count(done, node, rows):

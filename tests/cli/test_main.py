@@ -112,7 +112,8 @@ def test_every_class_of_error_is_in_the_test_above() -> None:
         ),
         (
             ["run", "a.yaml", "--executor", "rya"],
-            "forge run: argument --executor: found 'rya', expected inline or threads" + ASK_FOR_HELP,
+            "forge run: argument --executor: found 'rya', expected auto, inline, threads, processes or ray"
+            + ASK_FOR_HELP,
         ),
         (
             ["run", "a.yaml", "--set", "vars.scale"],

@@ -1,0 +1,157 @@
+"""Workers that die, hang or are killed: the sample that does it is set aside, everything else is kept."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from forge_pipeline.events import Bisected, Retried, WorkerLost
+from tests.engine.worlds import Ran, World
+from tests.executors.conftest import breaking
+
+
+def _undisturbed(world: World) -> Ran:
+    """Run the same recipe where the sample that breaks is not there."""
+    (world.root / "photos/photo06.txt").rename(world.root / "aside.txt")
+    ran = world.run(cache="other")
+    (world.root / "aside.txt").rename(world.root / "photos/photo06.txt")
+    world.forget_exports()
+    return ran
+
+
+@pytest.mark.parametrize(
+    ("how", "ended"),
+    [
+        ("segv", "was killed by SIGSEGV 3 times"),
+        ("exit", "ended with exit code 7 3 times"),
+        ("kill", "was killed by SIGKILL 6 times"),
+    ],
+)
+def test_a_sample_that_ends_its_worker_is_set_aside(world: World, how: str, ended: str) -> None:
+    breaking(world, number=7, how=how)
+    expected = _undisturbed(world)
+    ran = world.run(executor="processes", workers=2)
+    assert ran.result.status == "done"
+    (failure,) = ran.result.failures
+    assert (failure.step, failure.sample, failure.reason) == ("broken", "photos/photo06.txt", f"its worker {ended}")
+    assert ran.trees["out"].keys() - {"rejects.jsonl"} == expected.trees["out"].keys() - {"rejects.jsonl"}
+    assert [row["reason"] for row in ran.rows("rejects")] == ["worker_lost"]
+    assert [event for event in ran.events if isinstance(event, WorkerLost)]
+
+
+def test_a_worker_that_dies_once_costs_nothing_but_time(world: World) -> None:
+    breaking(world, number=7, how="segv", times=1)
+    ran = world.run(executor="processes", workers=2)
+    assert ran.result.status == "done"
+    assert not ran.result.failures
+    assert len(ran.rows()) == 12
+    assert [event.attempt for event in ran.events if isinstance(event, Retried)] == [2]
+
+
+def test_a_lost_chunk_is_split_and_the_others_of_it_are_kept(world: World) -> None:
+    breaking(world, number=7, how="segv", slow_s=0.02)
+    world.files(**{f"photo{number:02}": f"{number} 5 9" for number in range(12, 60)})
+    ran = world.run(executor="processes", workers=1)
+    assert ran.result.status == "done"
+    assert [failure.sample for failure in ran.result.failures] == ["photos/photo06.txt"]
+    assert len(ran.rows()) == 59
+    (split,) = [event for event in ran.events if isinstance(event, Bisected)]
+    assert split.samples > 1
+
+
+def test_a_sample_that_takes_too_long_fails_and_its_process_is_killed(world: World) -> None:
+    breaking(world, "{timeout_s: 0.5}", number=7, how="hang")
+    started = time.monotonic()
+    ran = world.run(executor="processes", workers=2)
+    assert time.monotonic() - started < 30
+    assert ran.result.status == "done"
+    (failure,) = ran.result.failures
+    assert failure.sample == "photos/photo06.txt"
+    assert failure.reason == "took longer than its `timeout_s` of 0.5 s"
+    assert len(ran.rows()) == 11
+
+
+def test_a_timeout_is_tried_again_where_the_step_says_so(world: World) -> None:
+    breaking(world, "{timeout_s: 0.5, retries: 1}", number=7, how="hang", times=1)
+    ran = world.run(executor="processes", workers=2)
+    assert not ran.result.failures
+    assert len(ran.rows()) == 12
+
+
+def test_a_thread_that_hangs_is_given_up_and_not_waited_for(world: World) -> None:
+    breaking(world, "{timeout_s: 0.3}", number=7, how="sleep")
+    started = time.monotonic()
+    ran = world.run(executor="threads", workers=2)
+    assert time.monotonic() - started < 20
+    assert [failure.reason for failure in ran.result.failures] == ["took longer than its `timeout_s` of 0.3 s"]
+    assert len(ran.rows()) == 11
+
+
+@pytest.mark.parametrize("executor", ["inline", "threads", "processes"])
+def test_what_breaks_for_a_passing_reason_is_tried_again(world: World, executor: str) -> None:
+    breaking(world, "{retries: 2}", number=7, how="raise", times=2)
+    ran = world.run(executor=executor, workers=2)
+    assert not ran.result.failures
+    assert len(list((world.root / "marks").iterdir())) == 3
+
+
+@pytest.mark.slow
+def test_workers_that_are_killed_all_the_time_get_it_done(world: World) -> None:
+    world.files(**{f"photo{number:02}": f"{number} 5 9" for number in range(12, 200)})
+    breaking(world, slow_s=0.1)
+    expected = world.run(executor="inline", cache="other")
+    world.forget_exports()
+    ended = threading.Event()
+    killed: list[int] = []
+
+    def kill() -> None:
+        while not ended.wait(2.0):
+            workers = [p for p in psutil.Process().children(recursive=True) if "loky" in " ".join(p.cmdline())]
+            busy = [p for p in workers if "resource_tracker" not in " ".join(p.cmdline())]
+            if busy:
+                victim = busy[len(killed) % len(busy)]
+                killed.append(victim.pid)
+                victim.send_signal(signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        ran = world.run(executor="processes", workers=2)
+    finally:
+        ended.set()
+        killer.join()
+    assert len(killed) >= 3
+    ran.same_as(expected)
+
+
+def test_no_worker_outlives_its_run(world: World) -> None:
+    breaking(world, slow_s=0.5)
+    code = (
+        "import sys; from pathlib import Path; from forge_pipeline import api;"
+        "root = Path(sys.argv[1]);"
+        "api.run(root / 'toy.yaml', api.Options(directory=root, cache=root / 'cache', executor='processes', workers=2),"
+        " lambda event: None)"
+    )
+    run = subprocess.Popen([sys.executable, "-c", code, str(world.root)], cwd=Path(__file__).parents[2])
+    workers: list[psutil.Process] = []
+    deadline = time.monotonic() + 60
+    while len(workers) < 2 and time.monotonic() < deadline:
+        children = psutil.Process(run.pid).children(recursive=True)
+        workers = [p for p in children if "popen_loky" in " ".join(p.cmdline())]
+        time.sleep(0.1)
+    assert len(workers) >= 2
+    os.kill(run.pid, signal.SIGKILL)
+    run.wait()
+    _, alive = psutil.wait_procs(workers, timeout=20)
+    assert alive == []
+    again = world.run(executor="threads", workers=2)
+    assert again.result.status == "done"
+    assert len(again.rows()) == 12
