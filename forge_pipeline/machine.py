@@ -9,8 +9,8 @@ import math
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from forge_pipeline.gpus import Gpu, look_at_gpus
 
@@ -19,8 +19,7 @@ _NO_LIMIT_BYTES = 1 << 60
 _ROOT = Path("/")
 
 
-@dataclass(frozen=True, slots=True)
-class Machine:
+class Machine(NamedTuple):
     """What a run may use.
 
     Attributes:
@@ -36,8 +35,7 @@ class Machine:
     gpus: tuple[Gpu, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Cores:
+class Cores(NamedTuple):
     """How the number of usable cores comes about; `quota` of a container in cores, None where there is none."""
 
     present: int
@@ -51,8 +49,7 @@ class Cores:
         return self.allowed if self.quota is None else max(1, min(self.allowed, math.ceil(self.quota)))
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
+class Memory(NamedTuple):
     """How much memory there is; `limit_bytes` and `limit_used_bytes` of the tightest container, None where none is."""
 
     total_bytes: int
@@ -73,8 +70,7 @@ class Memory:
         return max(0, min(self.available_bytes, self.limit_bytes - self.limit_used_bytes))
 
 
-@dataclass(frozen=True, slots=True)
-class Processes:
+class Processes(NamedTuple):
     """What this process and those below it hold and have used; a page that two of them share counts twice.
 
     Attributes:

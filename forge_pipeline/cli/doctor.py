@@ -121,9 +121,14 @@ def diagnosis_json(found: Diagnosis) -> dict[str, Any]:
     from dataclasses import asdict
 
     value = asdict(found)
-    value["cores"]["usable"] = found.cores.usable
-    value["memory"]["usable_bytes"] = found.memory.usable_bytes
-    value["memory"]["usable_now_bytes"] = found.memory.usable_now_bytes
+    memory = found.memory
+    value["cores"] = {**found.cores._asdict(), "usable": found.cores.usable}
+    value["memory"] = {
+        **memory._asdict(),
+        "usable_bytes": memory.usable_bytes,
+        "usable_now_bytes": memory.usable_now_bytes,
+    }
+    value["gpus"] = [gpu._asdict() for gpu in found.gpus]
     for place in value["places"]:
         place["path"] = str(place["path"])
     for library, one in zip(value["libraries"], found.libraries, strict=True):

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
 import re
-import socket
 import sys
 import threading
 import time
@@ -196,6 +194,11 @@ def event_line(at: float, event: Event) -> str:
     return _line(at, EVENT_NAMES[type(event)], _fields(event))
 
 
+def field_names(kind: type) -> tuple[str, ...]:
+    """Name the fields of an event."""
+    return tuple(kind._fields if issubclass(kind, tuple) else kind.__dataclass_fields__)  # type: ignore[attr-defined]
+
+
 def forget_old(runs: Path, disk: Disk = DISK) -> None:
     """Delete all but the last journals; what is not a journal's folder stays."""
     for folder in journal_folders(runs)[:-KEPT]:
@@ -216,7 +219,7 @@ def _line(at: float, name: str, fields: Mapping[str, Any]) -> str:
 def _started_line(at: float, event: RunStarted, now: datetime) -> str:
     facts = {
         "at": f"{now:%Y-%m-%dT%H:%M:%SZ}",
-        "host": socket.gethostname(),
+        "host": os.uname().nodename if sys.platform != "win32" else os.environ.get("COMPUTERNAME", ""),
         "pid": os.getpid(),
         "cores": look_at_cores().usable,
         "memory_bytes": look_at_memory().usable_bytes,
@@ -235,8 +238,16 @@ def _result_fields(result: RunResult) -> dict[str, Any]:
 
 
 def _fields(value: Any) -> dict[str, Any]:
-    found = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    return {name: round(value, 6) if isinstance(value, float) else value for name, value in found.items()}
+    return {name: _plain(getattr(value, name)) for name in field_names(type(value))}
+
+
+def _plain(value: Any) -> Any:
+    """Round a number; make a named tuple an object, which JSON would else write as an array."""
+    if isinstance(value, float):
+        return round(value, 6)
+    if isinstance(value, tuple):
+        return _fields(value) if hasattr(value, "_fields") else [_plain(one) for one in value]
+    return value
 
 
 EVENT_NAMES = {kind: re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower() for kind in get_args(Event)}

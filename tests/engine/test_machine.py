@@ -2,10 +2,12 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from forge_pipeline.gpus import Gpu, visible_gpus
+from forge_pipeline import gpus as gpus_module
+from forge_pipeline.gpus import Gpu, look_at_gpus, visible_gpus
 from forge_pipeline.machine import Cores, Memory, look_at_cores, look_at_machine, look_at_memory
 
 GIB = 1 << 30
@@ -126,4 +128,42 @@ def test_this_machine_has_cores_and_memory() -> None:
 )
 def test_gpus_are_chosen_as_cuda_does(shown: str | None, indexes: list[int]) -> None:
     gpus = [Gpu(i, "H100", 80 * GIB, uuid=f"GPU-{name}{name}-1") for i, name in enumerate("abc")]
-    assert [gpu.index for gpu in visible_gpus(gpus, shown)] == indexes
+    assert [gpu.number for gpu in visible_gpus(gpus, shown)] == indexes
+
+
+class FakeDriver:
+    """NVIDIA's library as it answers for two GPUs, the second of which is a slice without a utilisation."""
+
+    def nvmlDeviceGetCount_v2(self, count: Any) -> int:
+        count._obj.value = 2
+        return 0
+
+    def nvmlDeviceGetHandleByIndex_v2(self, index: int, handle: Any) -> int:
+        handle._obj.value = index + 1
+        return 0
+
+    def nvmlDeviceGetName(self, handle: Any, name: Any, length: int) -> int:
+        name.value = f"GPU {handle.value}".encode()
+        return 0
+
+    def nvmlDeviceGetUUID(self, handle: Any, uuid: Any, length: int) -> int:
+        uuid.value = f"GPU-{handle.value}".encode()
+        return 0
+
+    def nvmlDeviceGetMemoryInfo(self, handle: Any, memory: Any) -> int:
+        memory._obj[0], memory._obj[1], memory._obj[2] = 80 * GIB, 60 * GIB, 20 * GIB
+        return 0
+
+    def nvmlDeviceGetUtilizationRates(self, handle: Any, rates: Any) -> int:
+        if handle.value == 2:
+            return 3  # NVML_ERROR_NOT_SUPPORTED
+        rates._obj[0] = 57
+        return 0
+
+
+def test_the_driver_is_asked_for_names_memory_and_utilisation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpus_module, "_library", FakeDriver)
+    assert look_at_gpus("0,1") == (
+        Gpu(0, "GPU 1", 80 * GIB, 20 * GIB, 0.57, "GPU-1"),
+        Gpu(1, "GPU 2", 80 * GIB, 20 * GIB, 0.0, "GPU-2"),
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import json
 import os
@@ -38,6 +37,7 @@ from forge_pipeline.report.journal import (
     EVENT_NAMES,
     Journal,
     event_line,
+    field_names,
     forget_old,
     is_being_written,
     journal_folders,
@@ -306,7 +306,7 @@ def test_the_reference_names_every_event_and_its_fields() -> None:
     section = page.read_text().split("\n## The journal\n", 1)[1]
     rows = re.findall(r"^\| `(\w+)` \|.*\| ((?:`\w+` ?)+)\|$", section, re.MULTILINE)
     documented = {name: re.findall(r"`(\w+)`", fields) for name, fields in rows}
-    fields = {name: [field.name for field in dataclasses.fields(kind)] for kind, name in EVENT_NAMES.items()}
+    fields = {name: [*field_names(kind)] for kind, name in EVENT_NAMES.items()}
     fields["run_started"] += ["at", "host", "pid", "cores", "memory_bytes"]
     fields["run_ended"] = ["status", "seconds", "steps", "error", "executor", "workers", "peak_rss_bytes"]
     fields["run_broke"] = ["error"]
