@@ -48,10 +48,12 @@ class Row:
     """One comparison in the table: ours beside one peer; the ratio is peer over ours, so more is better.
 
     Attributes:
-        unit: of `ours` and `theirs`: `ms` (CPU time), `KB`, `images/s` (where the ratio is ours over peer).
+        unit: of `ours` and `theirs`: `ms` and `s` (CPU time, for two or more workers wall time), `KB`, `MB`; `images/s`
+            and `%` (where the ratio is ours over peer).
         floor: the least ratio that the project has set itself, None where the row is only told.
         comparable: whether the ratio means the same on another machine; a time limit does not.
-        error: why nothing was measured.
+        error: what is wrong: nothing was measured, and the command fails.
+        missing: what is not there (an executor): nothing was measured, and nobody is to blame.
     """
 
     kernel: str
@@ -65,11 +67,12 @@ class Row:
     version: str = ""
     comparable: bool = True
     error: str = ""
+    missing: str = ""
 
     @property
     def reached(self) -> bool | None:
-        """Whether the floor is reached; None where there is none."""
-        return None if self.floor is None else not self.error and self.ratio >= self.floor
+        """Whether the floor is reached; None where there is none, or nothing to judge."""
+        return None if self.floor is None or self.missing else not self.error and self.ratio >= self.floor
 
     @property
     def name(self) -> str:

@@ -53,6 +53,8 @@ PEERS: Mapping[str, Peer] = {
         Peer("Pillow", "pillow", "PIL"),
         Peer("cv2", "opencv-python", "cv2"),
         Peer("PySceneDetect", "scenedetect", "scenedetect"),
+        Peer("joblib", "joblib", "joblib"),
+        Peer("Ray", "ray", "ray"),
         Peer("numpy", "numpy", "numpy"),
         Peer("PyAV", "av", "av"),
     )

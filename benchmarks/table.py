@@ -34,8 +34,8 @@ def verdict(rows: Sequence[Row]) -> str:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    if row.error:
-        return (row.kernel, row.input, "", row.peer, "", "", "", row.error)
+    if row.error or row.missing:
+        return (row.kernel, row.input, "", row.peer, "", "", "", row.error or row.missing)
     ours = f"{figure(row.ours)} {row.unit}"
     if not row.ratio:
         return (row.kernel, row.input, ours, "", "", "", "", "")

@@ -1,0 +1,94 @@
+"""Rows of operators that wait: what executors cost beside each other, and whether a slow step keeps workers busy."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.case import Row
+from benchmarks.end_to_end.processes import CommandFailed, Taken, take
+from benchmarks.engine_cost.executors import why_missing
+from benchmarks.engine_cost.recipes import command, write_waiting
+from benchmarks.engine_cost.shards import write_shards
+
+_NAME = "executors"
+_WORKERS = 2
+_SIDE_PX = 512
+_RAY_BESIDE_PROCESSES = 1.15
+_BUSY = 0.9
+_FLAT = 1.15
+Tell = Callable[[str], None]
+
+
+def executor_rows(quick: bool, tell: Tell) -> Iterator[Row]:
+    """Compare Ray with processes on tasks of 0.5 s, and look how busy workers are behind a slow step."""
+    with tempfile.TemporaryDirectory(prefix="forge-benchmark-") as folder:
+        waits = _Waits(Path(folder), 16 if quick else 160)
+        yield _ray_beside_processes(waits, quick, tell)
+        for waits_ms in ((5, 200), (200, 5)):
+            for executor in ("threads",) if quick else ("threads", "processes"):
+                yield from _busy(waits, waits_ms, executor, quick, tell)
+
+
+@dataclass
+class _Waits:
+    """Runs of recipes that wait."""
+
+    root: Path
+    count: int
+    _made: int = field(default=0)
+
+    def __post_init__(self) -> None:
+        write_shards(self.root / "shards", self.count, _SIDE_PX)
+        self.run(2, (1, 1), "threads")  # compiles what is not compiled yet: a machine does that once
+
+    def run(self, count: int, waits_ms: tuple[int, ...], executor: str) -> tuple[Taken, Path]:
+        """Run one cold; return what it took and the log of its waits."""
+        self._made += 1
+        recipe = write_waiting(self.root / f"run-{self._made}", self.root / "shards", count, waits_ms)
+        return take(command(recipe, "--executor", executor, "--workers", _WORKERS)), recipe.parent / "waits.log"
+
+
+def _ray_beside_processes(waits: _Waits, quick: bool, tell: Tell) -> Row:
+    """Compare what further tasks take: to start Ray takes seconds, once."""
+    few, many = (4, 8) if quick else (4, 28)
+    told, peer = f"{many - few} further tasks of 0.5 s, ray, {_WORKERS} workers", "processes"
+    further_s = {}
+    for executor in ("processes", "ray"):
+        tell(f"{_NAME}: tasks of 0.5 s, {executor}")
+        try:
+            short, long = (waits.run(count, (500,), executor)[0].wall_s for count in (few, many))
+        except CommandFailed as failed:
+            return Row(_NAME, told, peer, "s", missing=why_missing(executor, failed))
+        further_s[executor] = long - short
+    ours, theirs = further_s["ray"], further_s["processes"]
+    return Row(_NAME, told, peer, "s", ours, theirs, theirs / ours, 1 / _RAY_BESIDE_PROCESSES)
+
+
+def _busy(waits: _Waits, waits_ms: tuple[int, int], executor: str, quick: bool, tell: Tell) -> Iterator[Row]:
+    """Sum what the operators waited, as a share of what the workers had from the first wait to the last."""
+    first, second = waits_ms
+    told = f"a step of {second} ms behind one of {first} ms, {executor}, {_WORKERS} workers"
+    tell(f"{_NAME}: {told}")
+    few, many = (waits.count, waits.count) if quick else (40, waits.count)
+    try:
+        small, log = waits.run(few, waits_ms, executor)
+        large, log = (small, log) if quick else waits.run(many, waits_ms, executor)
+    except CommandFailed as failed:
+        yield Row(_NAME, told, "", "%", missing=why_missing(executor, failed))
+        return
+    busy = _share_busy(log)
+    yield Row(_NAME, f"{told}: busy", "all the time", "%", 100 * busy, 100, busy, _BUSY, comparable=False)
+    if not quick:
+        rss, before = large.peak_rss_mb, small.peak_rss_mb
+        peer = f"{few} samples of 0.8 MB"
+        what = f"{told}: peak RSS at {many} samples"
+        yield Row(_NAME, what, peer, "MB", rss, before, before / rss, 1 / _FLAT, comparable=False)
+
+
+def _share_busy(log: Path) -> float:
+    spans = [tuple(map(float, line.split())) for line in log.read_text().splitlines()]
+    whole = max(end for _, end in spans) - min(start for start, _ in spans)
+    return sum(end - start for start, end in spans) / (_WORKERS * whole)
