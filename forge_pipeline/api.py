@@ -65,6 +65,8 @@ class Options:
         shard: (number, count): only this part, counted from 1, of every source's entries, up to where a whole
             dataset is needed to go on; nothing is decided or exported.
         only: a sample key: only the entries of sources that this sample stands on; exports go to `PATH.only-STEM`.
+        store: URL of the store that payloads are shared by (default: what the profile says, else the cache's folder).
+        profile: the file that says what is so on this machine (default: none).
         command: what is typed to run this recipe again, where a run says so (default: `forge-run RECIPE`).
     """
 
@@ -79,7 +81,17 @@ class Options:
     verify: int = 0
     shard: tuple[int, int] | None = None
     only: str | None = None
+    store: str = ""
+    profile: Path | None = None
     command: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """Where a cache's payloads lie: what the command says, else the profile, else its folder."""
+
+    store: str = ""
+    profile: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +211,7 @@ def plan(recipe: Path, options: Options, announce: Announce = _silent) -> PlanRe
     with _opened(options, announce) as cache, _session(recipe, options, _silent, cache, dry=True) as session:
         session.open()
         session.scheduler.pump()
-        found = report(session.scheduler, session.exporter)
+        found = report(session.scheduler, session.exporter, session.choice)
         session.end("planned")
         return found
 
@@ -215,28 +227,39 @@ def explain(recipe: Path, options: Options, sample: str, announce: Announce = _s
 # --- caches ---------------------------------------------------------------------------------------
 
 
-def cache_size(cache: Path) -> CacheSize:
+def cache_size(cache: Path, sharing: Sharing | None = None) -> CacheSize:
     """Measure a cache."""
     from forge_pipeline.cache.sweep import cache_size
 
-    with _existing(cache) as opened:
+    with _existing(cache, sharing) as opened:
         return cache_size(opened)
 
 
-def cache_verify(cache: Path) -> list[Damage]:
+def cache_verify(cache: Path, sharing: Sharing | None = None) -> list[Damage]:
     """Find damaged payloads."""
     from forge_pipeline.cache.sweep import verify_cache
 
-    with _existing(cache) as opened:
+    with _existing(cache, sharing) as opened:
         return verify_cache(opened)
 
 
-def cache_collect(cache: Path, keep_last: int) -> Collected:
-    """Let go what the last runs do not stand on."""
+def cache_collect(
+    cache: Path, keep_last: int, sharing: Sharing | None = None, delete_shared: bool = False
+) -> Collected:
+    """Let go what the last runs do not stand on.
+
+    Args:
+        delete_shared: payloads of a shared store too, which other machines may still use.
+
+    Raises:
+        CommandError: `delete_shared`, and nothing is shared.
+    """
     from forge_pipeline.cache.sweep import collect_cache
 
-    with _existing(cache) as opened:
-        return collect_cache(opened, keep_last)
+    with _existing(cache, sharing) as opened:
+        if delete_shared and not opened.store.shared:
+            raise CommandError("--shared: the payloads lie in the cache's own folder", "leave --shared out")
+        return collect_cache(opened, keep_last, delete_shared)
 
 
 # --- this machine ---------------------------------------------------------------------------------
@@ -287,12 +310,16 @@ def _refuse_no_cache(cache: Path) -> None:
 
 
 @contextlib.contextmanager
-def _existing(cache: Path) -> Iterator[Cache]:
+def _existing(cache: Path, sharing: Sharing | None = None) -> Iterator[Cache]:
     from forge_pipeline.cache.place import open_cache
+    from forge_pipeline.profile import load_profile
 
     if not (cache / "index.sqlite").is_file():
         raise CommandError(f"{cache}: there is no cache", "--cache DIR, or run a recipe first")
-    with open_cache(cache) as opened:
+    sharing = sharing or Sharing()
+    profile = load_profile(sharing.profile, cache)
+    store = sharing.store or profile.store
+    with open_cache(cache, store_url=store, keep_bytes=profile.store_cache_bytes) as opened:
         yield opened
 
 
@@ -316,8 +343,12 @@ def _journalled(options: Options, announce: Announce) -> Iterator[tuple[Announce
 @contextlib.contextmanager
 def _opened(options: Options, announce: Announce) -> Iterator[Cache]:
     from forge_pipeline.cache.place import open_cache
+    from forge_pipeline.profile import load_profile
 
-    with open_cache(_cache_root(options), lambda text: announce(Note(text))) as cache:
+    root = _cache_root(options)
+    profile = load_profile(options.profile, root)
+    store = options.store or profile.store
+    with open_cache(root, lambda text: announce(Note(text)), store, profile.store_cache_bytes) as cache:
         yield cache
 
 
@@ -588,6 +619,7 @@ def _session(recipe: Path, options: Options, announce: Announce, cache: Cache, d
     from forge_pipeline.executors.open import open_executor
     from forge_pipeline.machine import look_at_machine
     from forge_pipeline.manifest import file_stem
+    from forge_pipeline.profile import load_profile
     from forge_pipeline.reuse import WithoutFailures
     from forge_pipeline.run import RunSettings, Scheduler
     from forge_pipeline.run.exports import Exporter
@@ -595,7 +627,9 @@ def _session(recipe: Path, options: Options, announce: Announce, cache: Cache, d
 
     # Who runs one sample wants to see it break: a failure that is known is tried again.
     bench = Bench(cache.store, cache.index if options.only is None else WithoutFailures(cache.index))
-    asked, workers = options.executor or graph.executor, options.workers or graph.workers
+    profile = load_profile(options.profile, cache.root)
+    asked = options.executor or graph.executor or profile.executor
+    workers = options.workers or graph.workers or profile.workers
     choice = choose(graph.nodes, look_at_machine(), asked, workers)
     executor = open_executor(choice, bench, str(cache.index.path))
     settings = RunSettings(

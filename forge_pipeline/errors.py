@@ -146,3 +146,7 @@ class RecipeError(ForgeError):
         self.problems = tuple(sorted(problems, key=lambda p: (p.where.file, p.where.line, p.where.column, p.message)))
         super().__init__("\n".join(str(problem) for problem in self.problems))
         self.args = (self.problems,)
+
+
+class ProfileError(RecipeError):
+    """Everything wrong with a machine's profile at once, sorted by place."""

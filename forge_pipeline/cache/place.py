@@ -11,7 +11,8 @@ from pathlib import Path
 
 from forge_pipeline.cache.folder import FolderStore
 from forge_pipeline.cache.index import Index, index_fault
-from forge_pipeline.cache.store import Store
+from forge_pipeline.cache.store import Store, StoreSpec
+from forge_pipeline.cache.stores import open_store
 from forge_pipeline.disk import disk_fault, held
 from forge_pipeline.errors import EnvironmentFault
 
@@ -32,10 +33,17 @@ class Cache:
 
 
 @contextlib.contextmanager
-def open_cache(root: Path, announce: Callable[[str], None] | None = None) -> Iterator[Cache]:
+def open_cache(
+    root: Path, announce: Callable[[str], None] | None = None, store_url: str = "", keep_bytes: int = 0
+) -> Iterator[Cache]:
     """Open a cache for one run; a second run waits until the first is done.
 
+    Args:
+        store_url: where payloads lie that are shared with other machines; empty for the cache's own folder.
+        keep_bytes: how much of a shared store is kept in the cache's folder; 0 stands for the default.
+
     Raises:
+        CommandError: the URL is none, or holds a secret.
         EnvironmentFault: the folder cannot be written, or lies on a network file system; later, from within the block:
             the index turns out to be damaged.
     """
@@ -58,8 +66,8 @@ def open_cache(root: Path, announce: Callable[[str], None] | None = None) -> Ite
     except OSError as error:
         raise disk_fault(error, root) from error
     with lock:
-        store = FolderStore(root)
-        store.sweep_incoming()
+        FolderStore(root).sweep_incoming()
+        store = open_store(StoreSpec(str(root), store_url, keep_bytes))
         index = Index(root / "index.sqlite")
         try:
             yield Cache(root, index, store)

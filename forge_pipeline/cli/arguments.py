@@ -104,6 +104,29 @@ def add_cache(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_machine(parser: argparse.ArgumentParser) -> None:
+    """Add what is so on this machine: its profile, and the store that it shares with others."""
+    parser.add_argument(
+        "--store",
+        metavar="URL",
+        help="keep payloads where other machines find them: s3://BUCKET/PREFIX, sftp://HOST/FOLDER, "
+        "file:///SHARED/FOLDER or any URL that fsspec knows (default: what the profile says, else the cache folder)",
+    )
+    parser.add_argument(
+        "--profile",
+        metavar="FILE",
+        help="what is so on this machine, a YAML file (default: $FORGE_PROFILE, else "
+        "~/.config/forge-pipeline/machine.yaml where it is there)",
+    )
+
+
+def profile_path(arguments: argparse.Namespace) -> Path | None:
+    """Return the machine's profile that the command line, the environment or the user's settings name, if any."""
+    from forge_pipeline.profile import find_profile
+
+    return find_profile(arguments.profile)
+
+
 def cache_folder(arguments: argparse.Namespace) -> Path:
     """Return the cache folder that the command line, the environment or the default names."""
     return Path.cwd() / (arguments.cache or os.environ.get(CACHE_VARIABLE) or DEFAULT_CACHE)
@@ -129,6 +152,8 @@ def options(arguments: argparse.Namespace) -> Options:
         directory=Path.cwd(),
         sets=tuple(arguments.sets),
         cache=cache_folder(arguments),
+        store=given.get("store") or "",
+        profile=profile_path(arguments) if "profile" in given else None,
         command=_command(arguments),
         **{name: given[name] for name in named if name in given},
     )

@@ -5,9 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from forge_pipeline.cli.arguments import add_cache, add_directory, cache_folder, one_of
+from forge_pipeline.cli.arguments import add_cache, add_directory, add_machine, cache_folder, one_of, profile_path
 from forge_pipeline.errors import EXIT_DONE, EXIT_FAILED, CommandError
+
+if TYPE_CHECKING:
+    from forge_pipeline.api import Sharing
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,10 +24,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_directory(parser)
     add_cache(parser)
+    add_machine(parser)
+    parser.add_argument(
+        "--shared",
+        action="store_true",
+        help="for collect: delete from a shared store too what no run of this cache uses, though others may use it",
+    )
     parser.epilog = (
         "size     say how much the cache holds\n"
         "verify   read every payload and compare it with its digest; exit 1 when one differs\n"
-        "collect  delete what the last N runs did not use (--keep last:N); a run that needs it makes it again"
+        "collect  delete what the last N runs did not use (--keep last:N); a run that needs it makes it again;\n"
+        "         payloads in a shared store stay, unless --shared"
     )
 
 
@@ -32,30 +43,44 @@ def execute(arguments: argparse.Namespace) -> int:
     if (arguments.verb == "collect") != (arguments.keep is not None):
         wanted = "needs --keep" if arguments.verb == "collect" else "takes no --keep"
         raise CommandError(f"forge cache {arguments.verb}: {wanted}", hint="forge cache collect --keep last:10")
+    if arguments.shared and arguments.verb != "collect":
+        raise CommandError(
+            f"forge cache {arguments.verb}: takes no --shared", hint="forge cache collect --keep last:10 --shared"
+        )
     folder = cache_folder(arguments)
     if not folder.is_dir():
         raise CommandError(f"{folder}: there is no cache", hint="name its folder with --cache DIR")
     if arguments.verb == "size":
-        return _size(folder)
-    return _verify(folder) if arguments.verb == "verify" else _collect(folder, arguments.keep)
+        return _size(folder, _sharing(arguments))
+    if arguments.verb == "verify":
+        return _verify(folder, _sharing(arguments))
+    return _collect(folder, arguments.keep, _sharing(arguments), arguments.shared)
 
 
-def _size(folder: Path) -> int:
+def _sharing(arguments: argparse.Namespace) -> Sharing:
+    from forge_pipeline.api import Sharing
+
+    return Sharing(arguments.store or "", profile_path(arguments))
+
+
+def _size(folder: Path, sharing: Sharing) -> int:
     from forge_pipeline import api
     from forge_pipeline.report.numbers import bytes_text, count_text
 
-    size = api.cache_size(folder)
+    size = api.cache_size(folder, sharing)
     payloads = f"{count_text(size.payloads, 'payload')}, {bytes_text(size.payload_bytes)}"
     index = f"{count_text(size.actions, 'action')} in the index, {bytes_text(size.index_bytes)}"
+    if size.shared_in:
+        payloads = f"{payloads} in {size.shared_in}, of all who share it; {bytes_text(size.kept_bytes)} kept here"
     sys.stdout.write(f"{folder}\n  {payloads}\n  {index}\n")
     return EXIT_DONE
 
 
-def _verify(folder: Path) -> int:
+def _verify(folder: Path, sharing: Sharing) -> int:
     from forge_pipeline import api
     from forge_pipeline.report.numbers import count_text
 
-    found = api.cache_verify(folder)
+    found = api.cache_verify(folder, sharing)
     for damage in found:
         sys.stdout.write(f"payload {damage.digest}: {damage.problem} ({damage.where})\n")
     if found:
@@ -65,15 +90,17 @@ def _verify(folder: Path) -> int:
     return EXIT_DONE
 
 
-def _collect(folder: Path, keep_last: int) -> int:
+def _collect(folder: Path, keep_last: int, sharing: Sharing, delete_shared: bool) -> int:
     from forge_pipeline import api
     from forge_pipeline.report.numbers import bytes_text, count_text
 
-    gone = api.cache_collect(folder, keep_last)
+    gone = api.cache_collect(folder, keep_last, sharing, delete_shared)
     sys.stdout.write(
         f"{count_text(gone.payloads, 'payload')} deleted ({bytes_text(gone.bytes)}), "
         f"{count_text(gone.rows, 'row')} of the index\n"
     )
+    if gone.left_in:
+        sys.stdout.write(f"payloads in {gone.left_in} stay, since others may use them; --shared deletes them too\n")
     return EXIT_DONE
 
 

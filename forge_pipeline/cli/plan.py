@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from forge_pipeline.cli.arguments import add_recipe, options, recipe_path, tell_notes
+from forge_pipeline.cli.arguments import add_machine, add_recipe, options, recipe_path, tell_notes
 from forge_pipeline.errors import EXIT_DONE
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what can be typed."""
     add_recipe(parser)
+    add_machine(parser)
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -31,7 +32,7 @@ def tell(recipe: Path, given: Options, estimate: bool) -> int:
     from forge_pipeline import api
 
     report = api.plan(recipe, given, tell_notes)
-    lines = plan_lines(report) + ([estimate_line(report)] if estimate else [])
+    lines = plan_lines(report) + ([estimate_line(report), executor_line(report)] if estimate else [])
     sys.stdout.write("".join(f"{line}\n" for line in lines))
     return EXIT_DONE
 
@@ -61,6 +62,11 @@ def estimate_line(report: PlanReport) -> str:
     time = seconds_text(report.seconds) if report.seconds is not None else "unknown time"
     disk = bytes_text(report.bytes) if report.bytes is not None else "an unknown amount"
     return f"estimate: {time} of work, {disk} of disk"
+
+
+def executor_line(report: PlanReport) -> str:
+    """Say where the tasks would run, and why there."""
+    return f"executor: {report.choice.name} ({report.choice.reason})"
 
 
 def _state_text(row: PlanRow) -> str:

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from forge_pipeline.cli import plan
-from forge_pipeline.cli.arguments import add_recipe, one_of, options, positive, recipe_path
+from forge_pipeline.cli.arguments import add_machine, add_recipe, one_of, options, positive, recipe_path
 from forge_pipeline.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, CommandError, ForgeError
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ EXIT_CODES = {"done": EXIT_DONE, "failed": EXIT_FAILED, "interrupted": EXIT_INTE
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what can be typed."""
     add_recipe(parser)
+    add_machine(parser)
     parser.add_argument("--dry-run", action="store_true", help="say what would run and why, and run nothing")
     parser.add_argument(
         "--frozen", action="store_true", help="fail when the result would differ from the one that the lock names"

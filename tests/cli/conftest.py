@@ -40,6 +40,8 @@ def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeEngine:
     for name in (*VERBS, *CACHE_VERBS):
         monkeypatch.setattr(api, name, fake.function(name))
     monkeypatch.delenv("FORGE_CACHE", raising=False)
+    monkeypatch.delenv("FORGE_PROFILE", raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "no-settings"))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "recipe.yaml").write_text("forge: 1\n")
     return fake

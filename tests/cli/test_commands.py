@@ -9,9 +9,10 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field
 
-from forge_pipeline.api import CheckSummary
+from forge_pipeline.api import CheckSummary, Sharing
 from forge_pipeline.cache.sweep import CacheSize, Collected, Damage
 from forge_pipeline.cli.main import forge
+from forge_pipeline.executors.choose import Choice
 from forge_pipeline.plan import PlanReport, PlanRow
 from forge_pipeline.step import LOCATOR, MACHINE, Metric, Params, Port, Source, Transform, metric, operator
 
@@ -158,13 +159,16 @@ def test_check_says_in_one_line_that_all_is_well(engine, capsys) -> None:
     ],
 )
 def test_plan_ends_in_an_estimate(engine, capsys, rows, seconds, size, estimate) -> None:
-    engine.answers["plan"] = PlanReport(rows, seconds, size)
+    engine.answers["plan"] = PlanReport(rows, seconds, size, Choice("threads", 2, "asked for; 2 workers for 2 cores"))
     assert forge(["plan", "recipe.yaml"]) == 0
-    assert capsys.readouterr().out.splitlines(keepends=True)[-1] == estimate
+    assert capsys.readouterr().out.splitlines(keepends=True)[-2:] == [
+        estimate,
+        "executor: threads (asked for; 2 workers for 2 cores)\n",
+    ]
 
 
 def test_a_dry_run_prints_the_plan_and_runs_nothing(engine, capsys) -> None:
-    engine.answers["plan"] = PlanReport(ROWS, None, None)
+    engine.answers["plan"] = PlanReport(ROWS, None, None, Choice("inline", 1, "asked for"))
     assert forge(["run", "recipe.yaml", "--dry-run", "--sample", "2"]) == 0
     assert capsys.readouterr() == (PLAN, "")
     [(name, (_, options, _))] = engine.asked
@@ -222,7 +226,7 @@ def test_cache_size_tells_payloads_and_index(engine, capsys, tmp_path) -> None:
 
 def test_cache_verify_exits_1_when_a_payload_is_damaged(engine, capsys, tmp_path) -> None:
     (tmp_path / "c").mkdir()
-    engine.answers["cache_verify"] = [Damage(digest="3fa9c1", path=Path("c/3f/a9"), problem="its content is 77b1e0")]
+    engine.answers["cache_verify"] = [Damage(digest="3fa9c1", where="c/3f/a9", problem="its content is 77b1e0")]
     assert forge(["cache", "verify", "--cache", "c"]) == 1
     assert capsys.readouterr().out == (
         "payload 3fa9c1: its content is 77b1e0 (c/3f/a9)\n"
@@ -242,7 +246,7 @@ def test_cache_collect_keeps_the_last_runs(engine, capsys, tmp_path) -> None:
     engine.answers["cache_collect"] = Collected(payloads=1, bytes=5_000_000, rows=40)
     assert forge(["cache", "collect", "--keep", "last:3", "--cache", "c"]) == 0
     assert capsys.readouterr().out == "1 payload deleted (5.0 MB), 40 rows of the index\n"
-    assert engine.asked == [("cache_collect", (tmp_path / "c", 3))]
+    assert engine.asked == [("cache_collect", (tmp_path / "c", 3, Sharing(), False))]
 
 
 @pytest.mark.parametrize(

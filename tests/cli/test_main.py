@@ -18,6 +18,7 @@ from forge_pipeline.errors import (
     FrozenDiffers,
     NondeterministicOperator,
     Problem,
+    ProfileError,
     PublicationError,
     RecipeError,
     RunFailed,
@@ -50,6 +51,7 @@ HEAVY = (
     [
         (CommandError("no step 'hr2'", hint="did you mean 'hr'?"), 2, "no step 'hr2'\n  hint: did you mean 'hr'?\n"),
         (RecipeError([UNKNOWN_KEY]), 2, "r.yaml:2:1: unknown key 'x'\n    x: 1\n    ^\n"),
+        (ProfileError([UNKNOWN_KEY]), 2, "r.yaml:2:1: unknown key 'x'\n    x: 1\n    ^\n"),
         (RunFailed("step 'a': 3 of 10 samples failed"), 1, "step 'a': 3 of 10 samples failed\n"),
         (FrozenDiffers("step 'a' differs"), 1, "step 'a' differs\n"),
         (PublicationError("a foreign file"), 1, "a foreign file\n"),
@@ -90,7 +92,8 @@ def test_every_class_of_error_is_in_the_test_above() -> None:
     def below(cls: type[ForgeError]) -> set[str]:
         return {cls.__name__}.union(*(below(sub) for sub in cls.__subclasses__() if sub.__module__ == cls.__module__))
 
-    tested = {"CommandError", "RecipeError", "RunFailed", "FrozenDiffers", "PublicationError", "DataError"}
+    tested = {"CommandError", "RecipeError", "ProfileError", "RunFailed", "FrozenDiffers", "DataError"}
+    tested |= {"PublicationError"}
     tested |= {"EnvironmentFault", "CacheLocked", "BrokenPromise", "NondeterministicOperator"}
     assert below(ForgeError) - {"ForgeError", "Reject"} == tested
 

@@ -106,6 +106,8 @@ def test_options_have_their_defaults(engine, tmp_path) -> None:
         "verify": 0,
         "shard": None,
         "only": None,
+        "store": "",
+        "profile": None,
         "command": "forge-run recipe.yaml",
     }
 
@@ -114,6 +116,8 @@ def test_every_option_reaches_the_engine(engine, tmp_path) -> None:
     engine.answers["run"] = _run(_result())
     typed = "--set vars.scale=2 --set steps.clean.with.keep=a=b --frozen --until hr --sample 3 --executor inline"
     more = ["--workers", "2", "--cache", "there", "--verify", "5", "--shard", "2/8", "--only", "photos/a b.png"]
+    more += ["--store", "s3://bucket/prefix", "--profile", "machine.yaml"]
+    (tmp_path / "machine.yaml").touch()
     forge(["run", "recipe.yaml", *typed.split(), *more])
     options = engine.asked[0][1][1]
     assert asdict(options) == {
@@ -128,6 +132,8 @@ def test_every_option_reaches_the_engine(engine, tmp_path) -> None:
         "verify": 5,
         "shard": (2, 8),
         "only": "photos/a b.png",
+        "store": "s3://bucket/prefix",
+        "profile": tmp_path / "machine.yaml",
         "command": "forge-run recipe.yaml --set vars.scale=2 --set steps.clean.with.keep=a=b --cache there",
     }
 

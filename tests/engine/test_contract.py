@@ -347,6 +347,7 @@ def test_frames_of_a_video_touch_no_generator() -> None:
 
 BUILT: dict[str, tuple[Any, ...]] = {
     "RecipeError": ([Problem(Where("r.yaml", 3, 4, "  a: 1"), "wrong", "try this")],),
+    "ProfileError": ([Problem(Where("machine.yaml", 3, 4, "  a: 1"), "wrong", "try this")],),
     "DataError": ("truncated", "this file is truncated", "get another"),
     "Reject": ("small", {"width": 3}),
     "PayloadDamaged": ("hr/a.png", "ab" * 20, "cd" * 20),
