@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from forge_pipeline.compiled import Node
+from forge_pipeline.executors.choose import Choice
 from forge_pipeline.run.exports import Exporter
 from forge_pipeline.run.scheduler import Scheduler
 from forge_pipeline.task import stores
@@ -37,14 +38,14 @@ class PlanRow:
 
 @dataclass(frozen=True, slots=True)
 class PlanReport:
-    """What a run would do; `seconds` of worker time and `bytes` of disk are estimates."""
+    """What a run would do, and where; `seconds` of worker time and `bytes` of disk are estimates."""
 
     rows: tuple[PlanRow, ...]
     seconds: float | None
     bytes: int | None
+    choice: Choice
 
-
-def report(scheduler: Scheduler, exporter: Exporter) -> PlanReport:
+def report(scheduler: Scheduler, exporter: Exporter, choice: Choice) -> PlanReport:
     """Read off a dry run what a real one would do."""
     rows = []
     estimate = _Estimate(scheduler)
@@ -54,7 +55,7 @@ def report(scheduler: Scheduler, exporter: Exporter) -> PlanReport:
         row = _export_row(scheduler, exporter, node) if node.shape == "export" else _row(scheduler, node)
         estimate.add(node, row)
         rows.append(row)
-    return PlanReport(tuple(rows), round(estimate.seconds, 1), estimate.bytes)
+    return PlanReport(tuple(rows), round(estimate.seconds, 1), estimate.bytes, choice)
 
 
 def _row(scheduler: Scheduler, node: Node) -> PlanRow:

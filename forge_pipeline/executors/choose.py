@@ -50,9 +50,11 @@ def _by_work(nodes: Iterable[Node], machine: Machine) -> tuple[str, str]:
     if gpu:
         return "threads", f"step '{gpu[0]}' holds a model, which threads share"
     holding = [node.id for node in every if node.work == "cpu_gil"]
-    if holding and machine.cores > 1:
+    if holding and machine.cores == 1:
+        return "threads", f"one core: a process of its own would gain step '{holding[0]}' nothing"
+    if holding:
         return "processes", f"step '{holding[0]}' holds Python's global lock, so that threads would take turns"
-    return "threads", "every step releases Python's global lock, and threads share images without a copy"
+    return "threads", "every step releases Python's global lock, and threads share images"
 
 
 def _count(workers: int) -> str:

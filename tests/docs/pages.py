@@ -26,6 +26,7 @@ _COMES_AND_GOES = re.compile(r"compiling kernels, .*")
 _VARIES = (
     (re.compile(r"\b\d+h \d\dm\b|\b\d+m \d\ds\b|\b\d+(\.\d+)? (ms|s)\b"), "TIME"),
     (re.compile(r"\b\d+(\.\d+)? (B|kB|MB|GB)\b"), "SIZE"),
+    (re.compile(r"\b\d+ workers? for \d+ cores?\b"), "WORKERS"),
     (re.compile(r"\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\b"), "DATE"),
     (re.compile(r"\s+"), " "),
 )
