@@ -120,7 +120,7 @@ def _head_lines(story: Story) -> list[str]:
     from forge_pipeline.report.numbers import bytes_text, count_text, seconds_text
 
     where = f"{story.executor}, {count_text(story.workers, 'worker')} on {count_text(story.cores, 'core')}"
-    memory = f"peak memory {bytes_text(story.peak_rss_bytes)}"
+    memory = f"peak memory {bytes_text(story.peak_rss_bytes) if story.peak_rss_bytes else 'was not measured'}"
     if story.available_least_bytes is not None:
         memory += f", and never less than {bytes_text(story.available_least_bytes)} to be had"
     return [

@@ -41,7 +41,8 @@ def name_bottleneck(story: Story) -> Bottleneck:
     share = seconds / story.seconds if story.seconds else 0.0
     if not any(step.images for step in story.steps.values()) and not story.tasks:
         where = _PHASES[phase][0]
-        return Bottleneck("nothing_ran", share, f"nothing had to run; {where} took {_part(seconds, share)}")
+        what = "nothing had to run" if story.status == "done" else "nothing was done yet"
+        return Bottleneck("nothing_ran", share, f"{what}; {where} took {_part(seconds, share)}")
     if phase in ("samples", "exports"):
         return _of_the_work(story, phase, share)
     where, advice = _PHASES[phase]

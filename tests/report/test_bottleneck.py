@@ -126,6 +126,13 @@ def test_a_run_in_which_nothing_ran(story: Story) -> None:
     assert found == ("nothing_ran", "nothing had to run; looking at the sources took 300 ms, 75 %", "")
 
 
+def test_a_run_that_ended_before_anything_was_done(story: Story) -> None:
+    changes = {"phases": {"before": 2.0}, "seconds": 2.0, "steps": {}, "tasks": 0, "status": "broke"}
+    assert named(story, **changes)[1] == (
+        "nothing was done yet; reading the recipe and opening the cache took 2.0 s, 100 %"
+    )
+
+
 def test_a_run_without_a_single_phase(story: Story) -> None:
     assert named(story, phases={}, seconds=0.0, steps={}, tasks=0)[0] == "nothing_ran"
 
