@@ -108,7 +108,7 @@ def test_it_is_told_once_and_operators_declare_what_is_there() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stderr == (
         "numba cannot be imported (import of numba halted; None in sys.modules): kernels run in numpy, with the same "
-        "pixels, 3 to 300 times slower; hint: pip install numba\n"
+        "pixels, 3 to 100 times slower; hint: pip install numba\n"
     )
     assert done.stdout == "('numpy',) ('av', 'numpy')\n"
 

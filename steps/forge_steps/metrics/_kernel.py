@@ -24,7 +24,7 @@ def _import_numba() -> Any:
         import numba.extending
     except (ImportError, OSError) as error:  # OSError: it is there, and the LLVM that it loads is not
         logging.getLogger("forge_steps").warning(
-            "numba cannot be imported (%s): kernels run in numpy, with the same pixels, 3 to 300 times slower; "
+            "numba cannot be imported (%s): kernels run in numpy, with the same pixels, 3 to 100 times slower; "
             "hint: pip install numba",
             error,
         )
