@@ -196,6 +196,7 @@ def _run(recipe: Path, options: Options, announce: Announce, meter: Meter) -> Ru
                 result = session.result("failed", started, (), str(fault))
                 announce(RunEnded(replace(result, peak_rss_bytes=meter.peak_rss_bytes)))
             raise
+        announce(PhaseBegan("closing"))
         session.end(status)
         result = session.result(status, started, exports, error)
         result = replace(result, peak_rss_bytes=meter.peak_rss_bytes)

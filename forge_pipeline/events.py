@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 # every run, also by one in which nothing has changed; a named tuple takes 0.17 ms.
 
 Status = Literal["done", "failed", "interrupted"]
-Phase = Literal["sources", "samples", "exports", "verification", "lock"]
+Phase = Literal["sources", "samples", "exports", "verification", "lock", "closing"]
 TaskStatus = Literal["done", "missing", "broke"]
 RefusalCause = Literal["memory", "slots"]
 

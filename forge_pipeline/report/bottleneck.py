@@ -22,7 +22,7 @@ class Bottleneck:
 
     Attributes:
         kind: `nothing_ran`, `step`, `waiting` (workers had a task and used no core), `gpu`, `memory`, `deciding`,
-            `one_task`, `scheduler`, `exports`, `sources`, `before`, `verification` or `lock`.
+            `one_task`, `scheduler`, `exports`, `sources`, `before`, `verification`, `lock` or `closing`.
         share: of the run's time, or of what the sentence says, from 0 to 1.
         sentence: what it is, with the figure.
         advice: what to do; empty where nothing can be done.
@@ -56,6 +56,7 @@ _PHASES = {
     "exports": ("comparing and writing exports", "put the export on the disk of the cache, or on a faster one"),
     "verification": ("running known actions again", "leave --verify out, or give it a smaller number"),
     "lock": ("writing the lock", ""),
+    "closing": ("closing the index, and ending the workers", "--executor threads has no processes to end"),
 }
 
 

@@ -93,7 +93,7 @@ def test_exports_and_the_end_are_told(small: World) -> None:
     assert last["steps"]["tiles"]["worked"] == 3
     assert last["peak_rss_bytes"] == ran.result.peak_rss_bytes > 1_000_000
     phases = [line["phase"] for line in of(lines, "phase_began")]
-    assert phases == ["sources", "samples", "exports", "lock"]
+    assert phases == ["sources", "samples", "exports", "lock", "closing"]
 
 
 def test_an_unchanged_run_tells_that_nothing_ran(small: World) -> None:
@@ -103,7 +103,7 @@ def test_an_unchanged_run_tells_that_nothing_ran(small: World) -> None:
     assert Counter(line["event"] for line in lines) == {
         "run_started": 1,
         "executor_chosen": 1,
-        "phase_began": 4,
+        "phase_began": 5,
         "step_decided": 3,
         "step_finished": 4,
         "export_published": 1,

@@ -114,6 +114,7 @@ def test_an_export_whose_inspection_is_the_work(story: Story) -> None:
         ("sources", "looking at the sources took 9.0 s, 90 %"),
         ("verification", "running known actions again took 9.0 s, 90 %"),
         ("lock", "writing the lock took 9.0 s, 90 %"),
+        ("closing", "closing the index, and ending the workers took 9.0 s, 90 %"),
     ],
 )
 def test_what_is_no_work_on_samples(story: Story, phase: str, sentence: str) -> None:
