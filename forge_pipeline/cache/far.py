@@ -69,12 +69,12 @@ class Far:
     """A folder or prefix behind a URL; paths are relative to it. Safe for many threads.
 
     Args:
-        waits_s: seconds to wait before each further attempt.
+        waits_s: seconds to wait before each further attempt, if not the usual ones.
     """
 
-    def __init__(self, url: StoreUrl, waits_s: Sequence[float] = WAITS_S) -> None:
+    def __init__(self, url: StoreUrl, waits_s: Sequence[float] | None = None) -> None:
         self.url = url
-        self._waits_s = tuple(waits_s)
+        self._waits_s = tuple(WAITS_S if waits_s is None else waits_s)
         self._lock = threading.Lock()
         self._shared: Any = None
         self._of_thread = threading.local()
@@ -222,7 +222,7 @@ class Far:
         start = f"store {self.url.text}"
         if isinstance(error, OSError) and error.errno in _FULL:
             return EnvironmentFault(f"{start}: no space is left there", self.url.look)
-        if isinstance(error, PermissionError) or type(error).__name__ in _DENIED:
+        if _is_denied(error):
             return EnvironmentFault(f"{start}: access denied ({said})", _allow(self.url, error))
         attempts = len(self._waits_s) + 1
         return EnvironmentFault(f"{start}: cannot be reached, {attempts} attempts failed ({said})", self.url.look)
@@ -305,7 +305,13 @@ def _of_a_system(error: Exception) -> bool:
 def _is_lasting(error: Exception) -> bool:
     if isinstance(error, OSError) and error.errno in (*_FULL, errno.EROFS):
         return True
-    return isinstance(error, PermissionError) or type(error).__name__ in _DENIED
+    return _is_denied(error)
+
+
+def _is_denied(error: Exception) -> bool:
+    # Without any key paramiko raises its most general class.
+    keyless = "No authentication methods available" in str(error)
+    return keyless or isinstance(error, PermissionError) or type(error).__name__ in _DENIED
 
 
 def _names_bucket(error: BaseException | None) -> bool:

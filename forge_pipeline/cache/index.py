@@ -26,6 +26,9 @@ _COMMIT_EVERY_S = 0.5
 # Rows written by one statement: SQLite lets go of Python's interpreter lock at every step, and to get it back from a
 # busy worker costs more than the row. No statement has more values than the 999 of an old SQLite.
 _STATEMENT_VALUES = 999
+# Keys are random: with the 2 MB and the checkpoint every 4 MB of SQLite, each row wrote more than a page, twice.
+_PRAGMAS = ("cache_size = -8192", "wal_autocheckpoint = 8192")
+_SLOTS = 1 << 22
 
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -119,6 +122,9 @@ class Index:
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._fault: BaseException | None = None
         self._create()
+        # Of an index that begins empty: a slot is 1 when an action whose key falls there was recorded. A first run asks
+        # a dozen times a sample for what nobody knows, and a question to SQLite takes as long as a small operator.
+        self._slots = bytearray(_SLOTS) if not self.has_actions() else None
         self._writer = threading.Thread(target=self._write, name="forge-index", daemon=True)
         self._writer.start()
 
@@ -129,8 +135,14 @@ class Index:
         pending = self._uncommitted.get(key)
         if pending is not None:
             return pending
+        if self._slots is not None and not self._slots[hash(key) % _SLOTS]:
+            return None
         row = self._reader().execute("SELECT result FROM actions WHERE key = ?", (key,)).fetchone()
         return row[0] if row else self._uncommitted.get(key)
+
+    def has_actions(self) -> bool:
+        """Tell whether any action is recorded."""
+        return self._reader().execute("SELECT 1 FROM actions LIMIT 1").fetchone() is not None
 
     def action(self, key: str) -> KnownAction | None:
         """Return everything recorded of an action."""
@@ -150,6 +162,8 @@ class Index:
             if known != result:
                 raise nondeterministic(operator, key, known, result)
             return False
+        if self._slots is not None:
+            self._slots[hash(key) % _SLOTS] = 1
         self._uncommitted[key] = result
         self._queue.put(
             ("INSERT OR IGNORE INTO actions VALUES (?,?,?,?,?,?)", (key, config, inputs, result, run, seconds), key)
@@ -580,6 +594,8 @@ class Index:
         # NORMAL in WAL mode: a power cut may lose the last commits, never the file; what is lost is made again.
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA temp_store = MEMORY")
+        for pragma in _PRAGMAS:
+            connection.execute(f"PRAGMA {pragma}")
         return connection
 
     def _create(self) -> None:

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from forge_pipeline.cache.far import WAITS_S, Far
+from forge_pipeline.cache.far import Far
 from forge_pipeline.cache.kept import Kept
 from forge_pipeline.cache.store import Payload, PayloadMissing, StoreSize, StoreSpec
 from forge_pipeline.cache.url import read_store_url
@@ -33,7 +33,7 @@ class RemoteStore:
     Args:
         folder: of the cache; what is kept on this machine lies under it.
         keep_bytes: how much of it, roughly; 0 stands for the default.
-        waits_s: seconds before each further attempt of a request.
+        waits_s: seconds before each further attempt of a request, if not the usual ones.
 
     Raises:
         CommandError: the URL is none, or holds a secret.
@@ -41,7 +41,7 @@ class RemoteStore:
 
     shared = True
 
-    def __init__(self, url: str, folder: Path, keep_bytes: int = 0, waits_s: Sequence[float] = WAITS_S) -> None:
+    def __init__(self, url: str, folder: Path, keep_bytes: int = 0, waits_s: Sequence[float] | None = None) -> None:
         self.folder = folder
         self._far = Far(read_store_url(url), waits_s)
         self._kept = Kept(folder / KEPT, keep_bytes)

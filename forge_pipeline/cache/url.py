@@ -110,7 +110,7 @@ def read_store_url(text: str) -> StoreUrl:
     if not (parts.netloc or parts.path):
         what = "bucket" if back_end.buckets else "folder" if back_end is _FILE else "host"
         raise CommandError(f"store: '{text}' names no {what}", f"{scheme}://{what.upper()}/PREFIX")
-    if scheme not in ("file", "local") and not parts.netloc:
+    if scheme in _KNOWN and back_end is not _FILE and not parts.netloc:
         what = "bucket" if back_end.buckets else "host"
         raise CommandError(f"store: '{url}' names no {what}", f"{scheme}://{what.upper()}{parts.path}")
     return StoreUrl(url, scheme, parts.path, back_end)

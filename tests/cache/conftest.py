@@ -12,9 +12,15 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import fsspec
 import pytest
 
+from forge_pipeline.cache import far
+from tests.cache.faulty import FaultyFileSystem, FaultySystem
 from tests.cache.servers import USER
+from tests.engine.conftest import fresh_toys, quick_disk
+
+__all__ = ["fresh_toys", "quick_disk"]
 
 _START_S = 30.0
 
@@ -82,6 +88,18 @@ def ssh(ssh_server: SshServer, monkeypatch: pytest.MonkeyPatch) -> SshServer:
     monkeypatch.setenv("HOME", str(ssh_server.home))
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     return ssh_server
+
+
+@pytest.fixture
+def faulty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FaultySystem:
+    """Make a system that fails as it is told, and wait for nothing between attempts."""
+    folder = tmp_path / "faulty"
+    folder.mkdir()
+    system = FaultySystem(folder)
+    monkeypatch.setattr(FaultyFileSystem, "system", system, raising=False)
+    monkeypatch.setattr(far, "WAITS_S", (0.0, 0.0, 0.0))
+    fsspec.register_implementation("faulty", FaultyFileSystem, clobber=True)
+    return system
 
 
 @pytest.fixture(params=["file", "sftp", "s3"])
