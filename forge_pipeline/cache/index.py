@@ -121,10 +121,9 @@ class Index:
         self._uncommitted_payloads: dict[str, Payload] = {}
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._fault: BaseException | None = None
-        self._create()
         # Of an index that begins empty: a slot is 1 when an action whose key falls there was recorded. A first run asks
         # a dozen times a sample for what nobody knows, and a question to SQLite takes as long as a small operator.
-        self._slots = bytearray(_SLOTS) if not self.has_actions() else None
+        self._slots = bytearray(_SLOTS) if self._create() else None
         self._writer = threading.Thread(target=self._write, name="forge-index", daemon=True)
         self._writer.start()
 
@@ -139,10 +138,6 @@ class Index:
             return None
         row = self._reader().execute("SELECT result FROM actions WHERE key = ?", (key,)).fetchone()
         return row[0] if row else self._uncommitted.get(key)
-
-    def has_actions(self) -> bool:
-        """Tell whether any action is recorded."""
-        return self._reader().execute("SELECT 1 FROM actions LIMIT 1").fetchone() is not None
 
     def action(self, key: str) -> KnownAction | None:
         """Return everything recorded of an action."""
@@ -598,7 +593,8 @@ class Index:
             connection.execute(f"PRAGMA {pragma}")
         return connection
 
-    def _create(self) -> None:
+    def _create(self) -> bool:
+        """Make the file where there is none. Returns whether no action is recorded in it."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with contextlib.closing(sqlite3.connect(self.path, timeout=60, isolation_level=None)) as connection:
@@ -606,6 +602,7 @@ class Index:
                 connection.execute("PRAGMA journal_mode = WAL")
                 if not _format(connection):
                     connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {INDEX_FORMAT}; COMMIT;")
+                return connection.execute("SELECT 1 FROM actions LIMIT 1").fetchone() is None
         except sqlite3.Error as error:
             raise index_fault(self.path, error) from error
 
