@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ from forge_pipeline.events import (
 )
 
 if TYPE_CHECKING:
+    from forge_pipeline.cache.merge import Merged
     from forge_pipeline.cache.place import Cache
     from forge_pipeline.cache.sweep import CacheSize, Collected, Damage
     from forge_pipeline.compiled import Graph, Node
@@ -263,6 +264,41 @@ def cache_collect(
         return collect_cache(opened, keep_last, delete_shared)
 
 
+def cache_merge(
+    into: Path, others: Sequence[Path], sharing: Sharing | None = None, announce: Announce = _silent
+) -> Merged:
+    """Let one cache know all that others know.
+
+    Args:
+        sharing: where the payloads of the cache that is merged into lie; what the others keep there is not copied.
+
+    Returns:
+        What came from each, and what they know differently (then ours was kept).
+
+    Raises:
+        CommandError: one of the folders is no cache, or the one that is merged into.
+        EnvironmentFault: one was made by another version of forge, or lies where an index cannot be used.
+    """
+    from importlib.metadata import version
+
+    from forge_pipeline.cache.merge import check_mergeable, merge_caches
+    from forge_pipeline.cache.place import open_cache
+    from forge_pipeline.compiled import ENGINE_FORMAT
+    from forge_pipeline.profile import load_profile
+
+    forge, sharing = version("forge-pipeline"), sharing or Sharing()
+    into, others = into.resolve(), list(dict.fromkeys(path.resolve() for path in others))
+    check_mergeable(into, others, forge)
+    profile = load_profile(sharing.profile, into)
+    opened: dict[Path, Cache] = {}
+    with contextlib.ExitStack() as stack:
+        for root in sorted([into, *others]):  # in one order: two merges that cross must not wait for each other
+            store = (sharing.store or profile.store) if root == into else ""
+            place = open_cache(root, lambda text: announce(Note(text)), store, profile.store_cache_bytes)
+            opened[root] = stack.enter_context(place)
+        return merge_caches(opened[into], [opened[root] for root in others], ENGINE_FORMAT, forge)
+
+
 # --- this machine ---------------------------------------------------------------------------------
 
 
@@ -471,7 +507,10 @@ class _Session:
 
         run = self.scheduler
         taken = {step: len(listing) for step, listing in run.datasets.listings.items()}
-        for line in part_lines(run.settings.part, self.graph, taken, run.opening.entries, self.command):
+        words = shlex.split(self.command)
+        if "--cache" in words:  # the whole run is done on what the caches of all shards are merged into
+            del words[(at := words.index("--cache")) : at + 2]
+        for line in part_lines(run.settings.part, self.graph, taken, run.opening.entries, shlex.join(words)):
             self.announce(Note(line))
 
     def stop(self) -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from forge_pipeline.cache.index import Index, RejectRow
+from forge_pipeline.cache.index import MERGED_RUN, Index, RejectRow
 from forge_pipeline.compiled import Graph, Node
 from forge_pipeline.digest import digest_file
 from forge_pipeline.errors import CommandError
@@ -183,6 +183,8 @@ class _Line:
         return f": {', '.join(changed)}" if changed else ": new input"
 
     def _when(self, run: int) -> str:
+        if run == MERGED_RUN:
+            return "another machine"
         started = self._index.run_started(run)
         return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(started)) if started else f"run {run}"
 

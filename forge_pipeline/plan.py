@@ -45,6 +45,7 @@ class PlanReport:
     bytes: int | None
     choice: Choice
 
+
 def report(scheduler: Scheduler, exporter: Exporter, choice: Choice) -> PlanReport:
     """Read off a dry run what a real one would do."""
     rows = []

@@ -20,6 +20,8 @@ from forge_pipeline.errors import EnvironmentFault, NondeterministicOperator
 from forge_pipeline.sample import Link, Location, Sample
 
 INDEX_FORMAT = 1
+MERGED_RUN = 0
+"""Stands for the run of an action that came from another cache; runs here count from 1."""
 _COMMIT_ROWS = 1000
 _PAGE_ROWS = 1000
 _COMMIT_EVERY_S = 0.5
@@ -165,6 +167,13 @@ class Index:
         )
         return True
 
+    def actions(self) -> Iterator[KnownAction]:
+        """List all actions by key."""
+        after = ""
+        while rows := self._page("SELECT * FROM actions WHERE key > ? ORDER BY key", after):
+            yield from (KnownAction(*row) for row in rows)
+            after = rows[-1][0]
+
     def record_config(self, digest: str, json_text: str) -> None:
         """Intern a configuration."""
         self._queue.put(("INSERT OR IGNORE INTO configs VALUES (?,?)", (digest, json_text), None))
@@ -173,6 +182,13 @@ class Index:
         """Return an interned configuration."""
         row = self._reader().execute("SELECT json FROM configs WHERE digest = ?", (digest,)).fetchone()
         return json.loads(row[0]) if row else None
+
+    def configs(self) -> Iterator[tuple[str, str]]:
+        """List all configurations: digest and JSON text."""
+        after = ""
+        while rows := self._page("SELECT digest, json FROM configs WHERE digest > ? ORDER BY digest", after):
+            yield from rows
+            after = rows[-1][0]
 
     def seconds_per_action(self, config: str) -> float | None:
         """Return the mean worker time of the actions under a configuration, where any ran."""
@@ -213,8 +229,7 @@ class Index:
         The pixels would be the same, the bytes of an export would not: they are made again when they are needed.
         """
         now = json.dumps(dict(versions), sort_keys=True)
-        row = self._reader().execute("SELECT value FROM meta WHERE name = 'codecs'").fetchone()
-        if row is not None and row[0] == now:
+        if self.codecs() == dict(versions):
             return
         self.flush()
         with self._direct() as connection:
@@ -222,6 +237,11 @@ class Index:
             # Published folders hold the old bytes: no export stands as it should be.
             connection.execute("UPDATE datasets SET inputs = 'another codec' WHERE counts LIKE '%\"publication\"%'")
             connection.execute("INSERT OR REPLACE INTO meta VALUES ('codecs', ?)", (now,))
+
+    def codecs(self) -> dict[str, int] | None:
+        """Return the versions of the codecs that encoded what is kept; None in an index that no run has used."""
+        row = self._reader().execute("SELECT value FROM meta WHERE name = 'codecs'").fetchone()
+        return json.loads(row[0]) if row else None
 
     def forget_payload(self, digest: str) -> None:
         """Forget bytes that were removed."""
@@ -660,6 +680,15 @@ def index_fault(path: Path, error: BaseException) -> EnvironmentFault:
 
 def _format(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def index_format(path: Path) -> int:
+    """Return the format of an index, without changing a byte of it."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+            return _format(connection)
+    except sqlite3.Error as error:
+        raise index_fault(path, error) from error
 
 
 def nondeterministic(operator: str, key: str, known: str, found: str) -> NondeterministicOperator:

@@ -1,4 +1,4 @@
-"""`forge cache`: how large the cache is, whether it is sound, and how to shrink it."""
+"""`forge cache`: how large the cache is, whether it is sound, how to shrink it, and how to join several."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from forge_pipeline.cli.arguments import add_cache, add_directory, add_machine, cache_folder, one_of, profile_path
+from forge_pipeline.cli.arguments import (
+    add_cache,
+    add_directory,
+    add_machine,
+    cache_folder,
+    one_of,
+    profile_path,
+    tell_notes,
+)
 from forge_pipeline.errors import EXIT_DONE, EXIT_FAILED, CommandError
 
 if TYPE_CHECKING:
@@ -17,11 +25,16 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what can be typed."""
     parser.add_argument(
-        "verb", metavar="VERB", type=one_of("size", "verify", "collect"), help="size, verify or collect (see below)"
+        "verb",
+        metavar="VERB",
+        type=one_of("size", "verify", "collect", "merge"),
+        help="size, verify, collect or merge (see below)",
     )
+    parser.add_argument("others", metavar="FROM", nargs="*", help="for merge: the folders of other caches")
     parser.add_argument(
         "--keep", metavar="last:N", type=_keep_last, help="for collect: keep what the last N runs used, delete the rest"
     )
+    parser.add_argument("--json", action="store_true", help="for merge: print what it did as one JSON object on stdout")
     add_directory(parser)
     add_cache(parser)
     add_machine(parser)
@@ -34,7 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "size     say how much the cache holds\n"
         "verify   read every payload and compare it with its digest; exit 1 when one differs\n"
         "collect  delete what the last N runs did not use (--keep last:N); a run that needs it makes it again;\n"
-        "         payloads in a shared store stay, unless --shared"
+        "         payloads in a shared store stay, unless --shared\n"
+        "merge    let the cache know all that other caches know, such as those of shards; exit 1 when two differ"
     )
 
 
@@ -47,7 +61,14 @@ def execute(arguments: argparse.Namespace) -> int:
         raise CommandError(
             f"forge cache {arguments.verb}: takes no --shared", hint="forge cache collect --keep last:10 --shared"
         )
+    if (arguments.verb == "merge") != bool(arguments.others):
+        wanted = "needs the folders of other caches" if arguments.verb == "merge" else "takes no further folder"
+        raise CommandError(f"forge cache {arguments.verb}: {wanted}", hint="forge cache merge FROM...")
+    if arguments.json and arguments.verb != "merge":
+        raise CommandError(f"forge cache {arguments.verb}: takes no --json", hint="forge cache --help")
     folder = cache_folder(arguments)
+    if arguments.verb == "merge":
+        return _merge(folder, [Path.cwd() / other for other in arguments.others], arguments)
     if not folder.is_dir():
         raise CommandError(f"{folder}: there is no cache", hint="name its folder with --cache DIR")
     if arguments.verb == "size":
@@ -102,6 +123,18 @@ def _collect(folder: Path, keep_last: int, sharing: Sharing, delete_shared: bool
     if gone.left_in:
         sys.stdout.write(f"payloads in {gone.left_in} stay, since others may use them; --shared deletes them too\n")
     return EXIT_DONE
+
+
+def _merge(into: Path, others: list[Path], arguments: argparse.Namespace) -> int:
+    from forge_pipeline import api
+    from forge_pipeline.report.merged import merged_json, merged_lines
+
+    merged = api.cache_merge(into, others, _sharing(arguments), tell_notes)
+    if arguments.json:
+        sys.stdout.write(merged_json(merged) + "\n")
+    lines = merged_lines(merged)
+    (sys.stderr if arguments.json else sys.stdout).write("".join(f"{line}\n" for line in lines))
+    return EXIT_FAILED if merged.conflicts else EXIT_DONE
 
 
 def _keep_last(text: str) -> int:

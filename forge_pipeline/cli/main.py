@@ -35,7 +35,7 @@ COMMANDS = {
     "schema": "print the JSON Schema of recipes, for editors",
     "graph": "print a recipe's graph as Mermaid or DOT",
     "runs": "list the last runs, or tell where the time of one went and what held it up",
-    "cache": "measure, verify or shrink the cache",
+    "cache": "measure, verify or shrink the cache, or join several",
     "doctor": "say what this machine is for a run, what is broken, and what could be better",
     "augment-params": "stream augmentation parameters as JSON lines, without touching pixels",
 }

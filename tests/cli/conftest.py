@@ -12,7 +12,7 @@ import pytest
 from forge_pipeline import api
 
 VERBS = ("run", "check", "plan", "explain", "operators", "metrics", "schema", "graph_text")
-CACHE_VERBS = ("cache_size", "cache_verify", "cache_collect")
+CACHE_VERBS = ("cache_size", "cache_verify", "cache_collect", "cache_merge")
 
 
 @dataclass

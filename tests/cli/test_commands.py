@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,6 +11,7 @@ import pytest
 from pydantic import Field
 
 from forge_pipeline.api import CheckSummary, Sharing
+from forge_pipeline.cache.merge import Conflict, Merged, Taken
 from forge_pipeline.cache.sweep import CacheSize, Collected, Damage
 from forge_pipeline.cli.main import forge
 from forge_pipeline.executors.choose import Choice
@@ -249,9 +251,59 @@ def test_cache_collect_keeps_the_last_runs(engine, capsys, tmp_path) -> None:
     assert engine.asked == [("cache_collect", (tmp_path / "c", 3, Sharing(), False))]
 
 
+MERGED = Merged(
+    Path("c"),
+    (Taken(Path("a"), 12_000, 3, 2, 3_400_000, 1, 4), Taken(Path("b"))),
+    (Conflict(Path("b"), "ab12", "operator 'x' is not deterministic"),),
+)
+
+
+def test_cache_merge_counts_what_came_and_names_what_differs(engine, capsys, tmp_path) -> None:
+    engine.answers["cache_merge"] = MERGED
+    assert forge(["cache", "merge", "a", "/far/b", "--cache", "c"]) == 1
+    assert capsys.readouterr() == (
+        "c\n"
+        "  from a: 12,000 new actions, 3 known; 2 payloads copied (3.4 MB), 1 known; 4 missing\n"
+        "  from b: 0 new actions, 0 known; 0 payloads copied, 0 known\n"
+        "1 conflict; what c had was kept:\n"
+        "  b: operator 'x' is not deterministic\n"
+        "  hint: set `cache: off` on their steps until the operators are mended\n",
+        "",
+    )
+    [(name, given)] = engine.asked
+    assert (name, given[:2]) == ("cache_merge", (tmp_path / "c", [tmp_path / "a", Path("/far/b")]))
+
+
+def test_cache_merge_can_be_read_by_a_script(engine, capsys) -> None:
+    engine.answers["cache_merge"] = replace(MERGED, conflicts=(), taken=MERGED.taken[:1])
+    assert forge(["cache", "merge", "a", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out) == {
+        "into": "c",
+        "from": [
+            {
+                "cache": "a",
+                "actions": {"new": 12_000, "known": 3},
+                "payloads": {"copied": 2, "known": 1, "missing": 4, "bytes": 3_400_000},
+            }
+        ],
+        "conflicts": [],
+    }
+    assert err.startswith("c\n  from a: ")
+
+
 @pytest.mark.parametrize(
     ("words", "text"),
     [
+        (
+            ["cache", "merge"],
+            "forge cache merge: needs the folders of other caches\n  hint: forge cache merge FROM...\n",
+        ),
+        (
+            ["cache", "size", "a"],
+            "forge cache size: takes no further folder\n  hint: forge cache merge FROM...\n",
+        ),
+        (["cache", "size", "--json"], "forge cache size: takes no --json\n  hint: forge cache --help\n"),
         (["cache", "collect"], "forge cache collect: needs --keep\n  hint: forge cache collect --keep last:10\n"),
         (
             ["cache", "size", "--keep", "last:2"],
@@ -259,7 +311,8 @@ def test_cache_collect_keeps_the_last_runs(engine, capsys, tmp_path) -> None:
         ),
         (
             ["cache", "szie"],
-            "forge cache: argument VERB: found 'szie', expected size, verify or collect\n  hint: forge cache --help\n",
+            "forge cache: argument VERB: found 'szie', expected size, verify, collect or merge\n"
+            "  hint: forge cache --help\n",
         ),
     ],
 )

@@ -32,7 +32,7 @@ def five(world: World) -> World:
 
 
 def test_a_shard_takes_its_contiguous_part_and_measures_it(five: World) -> None:
-    ran = five.run(shard=(1, 2), command=COMMAND)
+    ran = five.run(shard=(1, 2), command=f"{COMMAND} --cache there")
     assert ran.funnel == {"photos": (3, 3, {}, 0), "add": (3, 3, {}, 0), "keep": (3, 0, {}, 0)}
     assert {name: ran.calls[name] for name in ("load", "add", "mean", "decide")} == {
         **dict.fromkeys(("load", "add", "mean"), 3),
