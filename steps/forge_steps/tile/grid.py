@@ -41,7 +41,7 @@ class Grid(Transform):
     params: GridParams
     many = True
     libraries = ("numpy",)
-    work = "cpu_gil"
+    work = "cpu"
     memory_expansion = 2.0
 
     def apply(self, value: Image, context: Context) -> Iterator[Child | Partial]:
