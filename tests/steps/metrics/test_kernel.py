@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -55,3 +57,16 @@ def test_without_numba_a_kernel_is_the_function_itself_or_its_twin() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "True", "True"]
+
+
+@pytest.mark.parametrize("error", ["OSError('no libllvmlite.so')", "ImportError('Numba needs NumPy 2.4 or less')"])
+def test_a_numba_that_does_not_load_is_told_and_done_without(tmp_path: Path, error: str) -> None:
+    (tmp_path / "numba.py").write_text(f"raise {error}\n")
+    script = "from forge_steps.metrics._kernel import COMPILED; print(COMPILED)"
+    env = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+    assert done.stderr == (
+        f"numba cannot be imported ({error.split(chr(39))[1]}): kernels run in numpy, with the same pixels, 3 to 100 "
+        "times slower; hint: pip install numba\n"
+    )
