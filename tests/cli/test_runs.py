@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -117,3 +118,25 @@ def test_a_cache_without_runs(tmp_path: Path, capsys) -> None:
 def test_another_word_than_show(tmp_path: Path, capsys) -> None:
     assert forge(["runs", "list", "--cache", str(tmp_path)]) == 2
     assert capsys.readouterr().err == "forge runs: found 'list', expected show\n  hint: forge runs show last\n"
+
+
+def test_the_reference_names_every_field(cache: Path, capsys) -> None:
+    page = (Path(__file__).parents[2] / "docs/reference/files.md").read_text()
+    section = page.split("\n## What forge runs tells as JSON\n", 1)[1].split("\n## ", 1)[0]
+    tables = [
+        set(re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)) for table in section.split("`forge runs show ID")
+    ]
+    forge(["runs", "--json", "--cache", str(cache)])
+    assert set(json.loads(capsys.readouterr().out)[0]) == tables[0]
+    forge(["runs", "show", "--json", "--cache", str(cache)])
+    told = json.loads(capsys.readouterr().out)
+    named_by_others = {"steps": "STEP", "phases": "PHASE"}
+    found = set()
+    for name, value in told.items():
+        if name in named_by_others:
+            found |= {f"{name}.{named_by_others[name]}.{inner}" for one in value.values() for inner in one}
+        elif name == "events":
+            found.add("events.EVENT")
+        else:
+            found |= {f"{name}.{inner}" for inner in value} if isinstance(value, dict) else {name}
+    assert found - {"id", "recipe", "at", "status", "seconds"} == tables[1]
