@@ -160,12 +160,13 @@ def options(arguments: argparse.Namespace) -> Options:
 
 
 def _command(arguments: argparse.Namespace) -> str:
-    """Spell what is typed to run the same recipe on the same cache; how it is run is left out."""
+    """Spell what is typed to run the same recipe on the same cache and store; how it is run is left out."""
     words = ["forge-run", arguments.recipe]
     for assignment in arguments.sets:
         words += ["--set", assignment]
-    for option in ("directory", "cache"):
-        words += [f"--{option}", getattr(arguments, option)] if getattr(arguments, option) else []
+    for option in ("directory", "cache", "store", "profile"):
+        value = getattr(arguments, option, None)
+        words += [f"--{option}", value] if value else []
     return shlex.join(words)
 
 

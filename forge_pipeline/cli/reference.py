@@ -97,6 +97,8 @@ def _command(name: str, summary: str) -> str:
 
 
 def _usage(action: argparse.Action) -> str:
+    if action.nargs == "*":
+        return f"[{action.metavar}...]"
     return f"[{action.metavar}]" if action.nargs == "?" else str(action.metavar or action.dest.upper())
 
 

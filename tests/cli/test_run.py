@@ -134,7 +134,8 @@ def test_every_option_reaches_the_engine(engine, tmp_path) -> None:
         "only": "photos/a b.png",
         "store": "s3://bucket/prefix",
         "profile": tmp_path / "machine.yaml",
-        "command": "forge-run recipe.yaml --set vars.scale=2 --set steps.clean.with.keep=a=b --cache there",
+        "command": "forge-run recipe.yaml --set vars.scale=2 --set steps.clean.with.keep=a=b --cache there "
+        "--store s3://bucket/prefix --profile machine.yaml",
     }
 
 

@@ -276,7 +276,7 @@ def test_rejects_say_it_without_a_name_of_this_machine(five: World) -> None:
     assert str(five.root) not in json.dumps(list(rows.values()))
 
 
-@pytest.mark.parametrize("executor", ["threads"])
+@pytest.mark.parametrize("executor", ["threads", "processes"])
 def test_rejects_are_the_same_on_every_executor(five: World, executor: str) -> None:
     five.files(b="crash 4", c="4 broken")
     five.recipe(STEPS, defaults={"max_errors": "100%"})
