@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from forge_pipeline import api
 from forge_pipeline.errors import CommandError, ProfileError
 from forge_pipeline.profile import Profile, find_profile, load_profile
+from forge_pipeline.profile_model import ProfileModel, RayModel
 from tests.engine.conftest import fresh_toys, quick_disk
 from tests.engine.worlds import World
 
@@ -203,3 +205,10 @@ def test_the_command_goes_before_the_recipe_and_the_recipe_before_the_profile(tm
     world.recipe(steps, executor="threads")
     assert chosen() == "threads"
     assert chosen(executor="processes") == "processes"
+
+
+def test_the_reference_names_every_key() -> None:
+    page = (Path(__file__).parents[2] / "docs/reference/profile.md").read_text(encoding="utf-8")
+    told = re.findall(r"^\| `([a-z_.]+)` \|", page, re.MULTILINE)
+    nested = {"ray": [f"ray.{name}" for name in RayModel.model_fields]}
+    assert told == [key for name in ProfileModel.model_fields for key in nested.get(name, [name])]
