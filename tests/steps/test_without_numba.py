@@ -118,7 +118,8 @@ def test_a_dataset_of_every_operator_is_the_same(tmp_path: Path) -> None:
     recipe = EVERYTHING.replace("[photos, odd]", "photos").replace("VIDEO", str(CLIP)).replace("METRICS", METRICS)
     compiled, plain = (World(tmp_path / name, recipe) for name in ("compiled", "plain"))
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['numba'] = None\n")
-    for world, env in ((compiled, {}), (plain, {"PYTHONPATH": str(tmp_path)})):
+    before = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
+    for world, env in ((compiled, {}), (plain, {"PYTHONPATH": os.pathsep.join(before)})):
         done = world.cli(env=env)
         assert done.returncode == 0, done.stderr
         assert ("numba cannot be imported" in done.stderr) == bool(env)
