@@ -304,6 +304,7 @@ class MachineSampled(NamedTuple):
         workers_rss_bytes: of the processes below it.
         available_bytes: what may still be had, limits of the container honoured.
         cores_busy: cores that this process and those below it used since the last one.
+        machine_busy: share of all cores of the machine that any process used since then, 0 to 1.
     """
 
     rss_bytes: int
@@ -311,6 +312,7 @@ class MachineSampled(NamedTuple):
     available_bytes: int
     cores_busy: float
     gpus: tuple[GpuSample, ...] = ()
+    machine_busy: float = 0.0
 
 
 # --- what a person reads --------------------------------------------------------------------------

@@ -171,7 +171,9 @@ def _time_lines(story: Story) -> list[str]:
     columns = (Column("time went to"), Column("time", True), Column("share", True), Column("workers busy", True))
     lines = ["", *plain_lines(Table(columns, tuple(rows)))]
     if story.cores_busy is not None:
-        lines.append(f"cores in use: {story.cores_busy:.1f} of {story.cores} on average")
+        told = f"cores in use: {story.cores_busy:.1f} of {story.cores} on average"
+        machine = "" if story.machine_busy is None else f"; the machine was busy {100 * story.machine_busy:.0f} %"
+        lines.append(told + machine)
     if story.gpu_busy is not None:
         lines.append(f"GPU in use: {100 * story.gpu_busy:.0f} % of the time on average")
     if story.waited_for_memory_s:
@@ -216,6 +218,7 @@ def story_json(story: Story, bottleneck: Bottleneck) -> dict[str, Any]:
         "task_longest_s": round(story.task_longest_s, 4),
         "waited_for_memory_s": round(story.waited_for_memory_s, 4),
         "cores_busy": _rounded(story.cores_busy),
+        "machine_busy": _rounded(story.machine_busy),
         "gpu_busy": _rounded(story.gpu_busy),
         "available_least_bytes": story.available_least_bytes,
         "events": dict(sorted(story.events.items())),

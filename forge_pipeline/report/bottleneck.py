@@ -14,6 +14,8 @@ _MUCH = 0.2
 # Cores that are used while every worker is busy: below this share the workers wait for something that is no core.
 _CORES_USED = 0.6
 _SHORT_TASK_S = 0.02
+# From here on a machine has no core left.
+_FULL = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +23,8 @@ class Bottleneck:
     """What took the largest part of a run.
 
     Attributes:
-        kind: `nothing_ran`, `step`, `waiting` (workers had a task and used no core), `gpu`, `memory`, `deciding`,
-            `one_task`, `scheduler`, `exports`, `sources`, `before`, `verification`, `lock` or `closing`.
+        kind: `nothing_ran`, `step`, `waiting` (workers had a task and used no core), `other_work`, `gpu`, `memory`,
+            `deciding`, `one_task`, `scheduler`, `exports`, `sources`, `before`, `verification`, `lock` or `closing`.
         share: of the run's time, or of what the sentence says, from 0 to 1.
         sentence: what it is, with the figure.
         advice: what to do; empty where nothing can be done.
@@ -91,6 +93,9 @@ def _of_busy_workers(story: Story, phase: str, busy: float) -> Bottleneck:
     used, usable = story.cores_busy, min(story.workers, story.cores or story.workers)
     if used is not None and used < _CORES_USED * usable:
         what = f"{took}, but used {used:.1f} of {_cores(usable)}"
+        if story.machine_busy is not None and story.machine_busy >= _FULL:
+            taken = f"{what}: other processes kept the machine {_percent(story.machine_busy)} busy"
+            return Bottleneck("other_work", share, taken, "top  (and end what need not run now)")
         return Bottleneck("waiting", share, what, _advice_for_waiting(story))
     if story.cores > story.workers:
         advice = f"--workers {story.cores}: the machine has {_cores(story.cores)}"

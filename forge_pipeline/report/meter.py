@@ -32,12 +32,14 @@ class Meter:
         now, found = self._clock(), look_at_processes()
         self._workers_peak_bytes = max(self._workers_peak_bytes, found.workers_rss_bytes)
         busy = _cores_busy(self._before, now, found)
+        machine = _machine_busy(self._before, found)
         self._before = (now, found)
         return MachineSampled(
             rss_bytes=found.rss_bytes,
             workers_rss_bytes=found.workers_rss_bytes,
             available_bytes=look_at_memory().usable_now_bytes,
             cores_busy=round(busy, 2),
+            machine_busy=round(machine, 2),
             gpus=tuple(GpuSample(g.name, g.busy, g.memory_used_bytes, g.memory_bytes) for g in look_at_gpus()),
         )
 
@@ -49,3 +51,10 @@ def _cores_busy(before: tuple[float, Processes] | None, now: float, found: Proce
     used = sum(seconds - was.get(process, 0.0) for process, seconds in found.cpu_seconds.items())
     # A process id that is given to a new process would make it negative.
     return max(0.0, used) / (now - before[0])
+
+
+def _machine_busy(before: tuple[float, Processes] | None, found: Processes) -> float:
+    if before is None or found.machine_seconds <= before[1].machine_seconds:
+        return 0.0
+    had = found.machine_seconds - before[1].machine_seconds
+    return min(1.0, max(0.0, found.machine_busy_seconds - before[1].machine_busy_seconds) / had)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,6 +96,7 @@ class Story:
         deciding_seconds: of selects, in the scheduler's thread.
         publishing_seconds: of exports, in the scheduler's thread.
         cores_busy: mean while samples were walked and exports made; None where that was too short to be measured.
+        machine_busy: the same of all cores and all processes, also those of others, as a share.
         gpu_busy: the same of the busiest GPU; None without one.
         available_least_bytes: the least memory that was still to be had; None as above.
         events: how often each event stands in the journal.
@@ -122,6 +123,7 @@ class Story:
     deciding_seconds: Mapping[str, float]
     publishing_seconds: Mapping[str, float]
     cores_busy: float | None
+    machine_busy: float | None
     gpu_busy: float | None
     available_least_bytes: int | None
     events: Mapping[str, int]
@@ -221,13 +223,15 @@ class _Reader:
         self._phase_began = 0.0
         self._phases: dict[str, float] = {}
         self._tasks = 0
-        self._task_seconds: Counter[str] = Counter()
+        self._task_seconds: defaultdict[str, float] = defaultdict(float)
         self._task_longest_s = 0.0
+        self._came_back_at = 0.0
         self._refused_at: float | None = None
         self._waited_s = 0.0
         self._deciding: Counter[str] = Counter()
         self._publishing: Counter[str] = Counter()
         self._cores_busy: list[float] = []
+        self._machine_busy: list[float] = []
         self._gpu_busy: list[float] = []
         self._available: list[int] = []
         self._workers_peak = 0
@@ -261,6 +265,8 @@ class _Reader:
     def story(self) -> Story:
         """Return what all lines say together."""
         last = self._last
+        if last["event"] != "run_ended":
+            self._count_what_is_out(last["t"])
         self._end_phase(last["t"])
         for step, counts in last.get("steps", {}).items() if last["event"] == "run_ended" else ():
             self._steps.setdefault(step, _Step(counts["use"])).counts = counts
@@ -286,10 +292,18 @@ class _Reader:
             deciding_seconds=dict(self._deciding),
             publishing_seconds=dict(self._publishing),
             cores_busy=_mean(self._cores_busy),
+            machine_busy=_mean(self._machine_busy),
             gpu_busy=_mean(self._gpu_busy),
             available_least_bytes=min(self._available, default=None),
             events=dict(self._events),
         )
+
+    def _count_what_is_out(self, now: float) -> None:
+        """Count the tasks that have not come back as work: since the last one did, as many as there are workers."""
+        out = self._events["task_submitted"] - self._tasks
+        since = now - max(self._came_back_at, self._phase_began)
+        if out > 0:
+            self._task_seconds[self._phase] += min(out, self._workers) * max(0.0, since)
 
     @property
     def _workers(self) -> int:
@@ -353,6 +367,7 @@ class _Reader:
 
     def _take_task(self, line: dict[str, Any]) -> None:
         self._tasks += 1
+        self._came_back_at = line["t"]
         self._task_seconds[self._phase] += line["seconds"]
         self._task_longest_s = max(self._task_longest_s, line["seconds"])
 
@@ -363,6 +378,7 @@ class _Reader:
             return
         if self._events["machine_sampled"] > 1:  # the first has nothing to be compared with
             self._cores_busy.append(line["cores_busy"])
+            self._machine_busy.append(line["machine_busy"])
         if line["gpus"]:
             self._gpu_busy.append(max(gpu["busy"] for gpu in line["gpus"]))
 

@@ -76,7 +76,7 @@ def test_one_run_is_told(cache: Path, asked: list[str], capsys) -> None:
         "samples        9.0 s   78 %          89 %\n"
         "exports        1.0 s    9 %          50 %\n"
         "lock          500 ms    4 %             -\n"
-        "cores in use: 1.8 of 2 on average\n"
+        "cores in use: 1.8 of 2 on average; the machine was busy 95 %\n"
         "1 sample quarantined\n"
         "\n"
         "bottleneck: step 'lr' (resize.dpid) took 88 % of the work, 350 ms an image; workers were busy 89 %\n"

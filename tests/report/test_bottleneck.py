@@ -40,14 +40,23 @@ def test_cores_that_nobody_asked_for(story: Story) -> None:
 
 
 def test_workers_that_wait_with_a_task_in_hand(story: Story) -> None:
-    assert named(story, cores_busy=0.9) == (
+    assert named(story, cores_busy=0.9, machine_busy=0.5) == (
         "waiting",
         "step 'lr' (resize.dpid) took 88 % of the work, 350 ms an image; workers were busy 89 %, "
         "but used 0.9 of 2 cores",
         "--executor processes, if the operator holds Python's lock; else the disk is slow: forge doctor measures it",
     )
-    assert named(story, cores_busy=0.9, executor="processes")[2] == (
+    assert named(story, cores_busy=0.9, machine_busy=None, executor="processes")[2] == (
         "the disk is slow, or the workers are not on this machine: forge doctor measures the disk"
+    )
+
+
+def test_other_processes_that_take_the_cores(story: Story) -> None:
+    assert named(story, cores_busy=0.9, machine_busy=0.98) == (
+        "other_work",
+        "step 'lr' (resize.dpid) took 88 % of the work, 350 ms an image; workers were busy 89 %, "
+        "but used 0.9 of 2 cores: other processes kept the machine 98 % busy",
+        "top  (and end what need not run now)",
     )
 
 

@@ -45,7 +45,7 @@ from forge_pipeline.report.journal import (
 )
 from tests.report.sample_run import EVENTS, RESULT
 
-SAMPLE = MachineSampled(300, 200, 1000, 1.5, (GpuSample("H100", 0.5, 10, 80),))
+SAMPLE = MachineSampled(300, 200, 1000, 1.5, (GpuSample("H100", 0.5, 10, 80),), 0.25)
 
 
 class FakeMeter:

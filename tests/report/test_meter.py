@@ -14,7 +14,7 @@ def test_the_process_itself_is_measured() -> None:
     found = Meter().sample()
     assert found.rss_bytes > 10 * MIB
     assert 0 < found.available_bytes <= look_at_memory().usable_bytes
-    assert found.cores_busy == 0.0  # nothing to compare with yet
+    assert (found.cores_busy, found.machine_busy) == (0.0, 0.0)  # nothing to compare with yet
 
 
 def test_memory_of_processes_below_counts_and_is_remembered_when_they_are_gone() -> None:
@@ -44,6 +44,7 @@ def test_busy_cores_are_counted_over_the_whole_tree() -> None:
         child.kill()
     # The child's 0.2 s and our own waiting, over 2 s of the clock that we gave.
     assert 0.1 <= found.cores_busy <= 5.0
+    assert 0.0 < found.machine_busy <= 1.0
     assert child.pid not in used
 
 

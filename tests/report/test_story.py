@@ -46,6 +46,7 @@ def test_workers_are_busy_for_what_their_tasks_took(tmp_path: Path) -> None:
 def test_the_machine_is_what_samples_say_of_it(tmp_path: Path) -> None:
     story = read_story(write_journal(tmp_path, usual_run()))
     assert story.cores_busy == 1.8  # the first sample has nothing to be compared with
+    assert story.machine_busy == 0.95
     assert story.available_least_bytes == 3_000_000_000
     assert story.peak_rss_bytes == 900_000_000
     assert story.gpu_busy is None
@@ -66,7 +67,16 @@ def test_a_run_that_was_killed_is_told_as_far_as_it_got(tmp_path: Path) -> None:
     story = read_story(write_journal(tmp_path, [one for one in usual_run() if one[0] < 9.5]))
     assert (story.status, story.seconds) == ("cut off", 9.0)
     assert story.steps["lr"].images == 40
+    # The first task took 8 s; the second has been out since it came back, for no time at all.
+    assert story.busy("samples") == 8 / 16
     assert story.peak_rss_bytes == 300_000_000
+
+
+def test_tasks_that_are_out_count_as_work_of_a_run_that_was_killed(tmp_path: Path) -> None:
+    killed = [one for one in usual_run() if one[0] < 9.0]
+    story = read_story(write_journal(tmp_path, killed))
+    assert story.seconds == 4.0
+    assert story.busy("samples") == 1.0  # two workers, two tasks, 3 s
 
 
 def test_runs_are_listed_the_newest_first(tmp_path: Path) -> None:
