@@ -17,9 +17,13 @@ from forge_pipeline.doctor import Diagnosis, with_findings
 from forge_pipeline.gpus import Gpu
 from forge_pipeline.libraries import Library
 from forge_pipeline.machine import Memory
-from tests.engine.test_doctor import CACHE, sound
+from tests.engine.machines import CACHE, sound_machine
 
-assert sound  # a fixture
+
+@pytest.fixture
+def sound() -> Diagnosis:
+    """Return a machine of which nothing is to be said."""
+    return sound_machine()
 
 
 def test_everything_is_laid_out_and_what_matters_comes_last(sound: Diagnosis) -> None:
