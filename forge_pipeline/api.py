@@ -59,6 +59,8 @@ class Options:
         cache: the cache's folder (default: `.forge/cache` under `directory`).
         executor: `auto`, `inline`, `threads`, `processes` or `ray` (default: what the recipe says, else auto).
         workers: how many tasks at once (default: one a core).
+        memory: what the tasks that run at once may take together: `512MB`, `8GiB` or `40%` of what is available
+            (default: what the profile says, else 60 %).
         until: the last step to run; nothing is published, but for this step's own export beside its place.
         sample: only the first so many files of every source; exports go to `PATH.sample-N`.
         frozen: fail when the result would differ from the lock's.
@@ -76,6 +78,7 @@ class Options:
     cache: Path | None = None
     executor: str | None = None
     workers: int | None = None
+    memory: str = ""
     until: str | None = None
     sample: int | None = None
     frozen: bool = False
@@ -670,13 +673,16 @@ def _session(recipe: Path, options: Options, announce: Announce, cache: Cache, d
     profile = load_profile(options.profile, cache.root)
     asked = options.executor or graph.executor or profile.executor
     workers = options.workers or graph.workers or profile.workers
-    choice = choose(graph.nodes, look_at_machine(), asked, workers)
+    machine = look_at_machine()
+    choice = choose(graph.nodes, machine, asked, workers)
     executor = open_executor(choice, bench, str(cache.index.path))
     settings = RunSettings(
         options.directory,
         part=Part(options.sample, options.shard, options.only or ""),
         decides=options.shard is None,
         dry=dry,
+        memory_bytes=_memory_bytes(options.memory or profile.memory, machine.memory_available_bytes),
+        memory_available_bytes=machine.memory_available_bytes,
         recipe=_identity(recipe),
     )
     scheduler = Scheduler(graph, bench, cache.index, executor, announce, settings)
@@ -691,6 +697,20 @@ def _session(recipe: Path, options: Options, announce: Announce, cache: Cache, d
         yield _Session(graph, scheduler, Exporter(scheduler, suffix), recipe, options, announce, choice)
     finally:
         executor.close(wait=not scheduler.jobs.abandoned)
+
+
+def _memory_bytes(asked: str, available_bytes: int) -> int:
+    """Return the budget that somebody asks for in bytes; 0 where nobody does.
+
+    Raises:
+        CommandError: it is no size.
+    """
+    from forge_pipeline.machine import read_memory_size
+
+    try:
+        return read_memory_size(asked).of(available_bytes) if asked else 0
+    except ValueError as error:
+        raise CommandError(f"--memory: {error}", "--memory 40%") from None
 
 
 def _partial_options(options: Options) -> list[str]:

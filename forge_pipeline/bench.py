@@ -26,12 +26,14 @@ class Bench:
         self.store = store
         self.memory = memory
         self.codecs = codecs or Codecs()
+        self.batch_sizes: dict[str, int] = {}
+        """By step: how many values at once its model's device had memory for."""
         self._operators: dict[tuple[OperatorRef, str], Operator] = {}
 
     def seeing(self, memory: Memory) -> Bench:
         """Return the same bench with another memory; operators that are ready stay ready."""
         other = Bench(self.store, memory, self.codecs)
-        other._operators = self._operators
+        other._operators, other.batch_sizes = self._operators, self.batch_sizes
         return other
 
     def operator(self, doing: Doing) -> Operator:

@@ -77,6 +77,11 @@ class Node:
     work: str = "cpu"
     """The most demanding of the operator and its metrics: `io`, `cpu`, `cpu_gil` or `gpu`."""
     memory_expansion: float = 2.0
+    """Of a select: the largest of its metrics."""
+    child_share: float = 1.0
+    """Pixels of a child, as a share of its input's."""
+    child_px_max: int | None = None
+    """The most pixels that a child can have, where its parameters say so."""
     resources: Mapping[str, Json] = field(default_factory=dict)
     """What a task of this step asks of the machine; names no action."""
 
@@ -89,6 +94,11 @@ class Node:
     def retries(self) -> int:
         """How often a sample is tried again that broke for a reason which may pass."""
         return int(self.resources.get("retries", 0))
+
+    @property
+    def cpu_fallback(self) -> bool:
+        """Whether the processor may do what a GPU has no memory for."""
+        return bool(self.resources.get("cpu_fallback", False))
 
 
 @dataclass(frozen=True)

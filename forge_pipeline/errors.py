@@ -86,6 +86,10 @@ class DataError(ForgeError):
         self.reason = reason
 
 
+class TooLarge(ForgeError):
+    """This sample needs more memory than this machine, or its device, has: another machine may do it. Never cached."""
+
+
 class Reject(ForgeError):
     """This sample is dropped on purpose. Not a failure: it never counts against `max_errors`.
 

@@ -258,9 +258,19 @@ def _node(recipe: Recipe, spec: StepSpec, operator: Operator, registry: Registry
         max_errors_count=limits.count,
         max_errors_share=limits.share,
         work=_work(operator),
-        memory_expansion=operator.memory_expansion,
+        memory_expansion=_expansion(operator),
+        child_share=operator.child_share() if isinstance(operator, Transform) else 1.0,
+        child_px_max=operator.child_px_max() if isinstance(operator, Transform) else None,
         resources=spec.resources,
     )
+
+
+def _expansion(operator: Operator) -> float:
+    """Return what a task of this step needs of memory; a select's task measures, and decides over no pixels."""
+    if not isinstance(operator, Select):
+        return operator.memory_expansion
+    asked = [metric for port in operator.takes for metric in operator.metrics(port).values()]
+    return max((metric.memory_expansion for metric in asked if metric.reads != "header"), default=1.0)
 
 
 def _work(operator: Operator) -> str:

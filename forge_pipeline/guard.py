@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from forge_pipeline.cache.store import PayloadMissing
 from forge_pipeline.digest import canonical_json
-from forge_pipeline.errors import BrokenPromise, DataError, EnvironmentFault, Reject
+from forge_pipeline.errors import BrokenPromise, DataError, EnvironmentFault, Reject, TooLarge
 from forge_pipeline.files import NAMELESS
 from forge_pipeline.sample import Json
 from forge_pipeline.step import Operator
@@ -30,6 +30,8 @@ def guarded(run: Callable[[], Result]) -> Result:
         return Result("reject", reason=reject.reason, values=reject.values)
     except DataError as error:
         return Result("failure", reason=error.reason, message=str(error).removeprefix(f"{NAMELESS}: "))
+    except TooLarge as error:
+        return Result("failure", reason="too_large", message=str(error), lasting=False)
     except (PayloadMissing, EnvironmentFault, BrokenPromise, MemoryError):
         raise
     except OSError as error:

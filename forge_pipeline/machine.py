@@ -75,11 +75,15 @@ class Processes(NamedTuple):
 
     Attributes:
         cpu_seconds: by process id: of all its threads, since it began.
+        machine_seconds: that all cores have had since the machine began, busy or not.
+        machine_busy_seconds: of these, those in which any process worked.
     """
 
     rss_bytes: int
     workers_rss_bytes: int
     cpu_seconds: Mapping[int, float]
+    machine_seconds: float = 0.0
+    machine_busy_seconds: float = 0.0
 
 
 def look_at_machine() -> Machine:
@@ -131,7 +135,83 @@ def look_at_processes() -> Processes:
             continue  # it ended between being listed and being asked
         cpu[process.pid] = times.user + times.system
     own = rss.pop(me.pid, 0)
-    return Processes(own, sum(rss.values()), cpu)
+    times = psutil.cpu_times()._asdict()
+    # Linux counts what guests use among the user's too.
+    had = sum(seconds for name, seconds in times.items() if not name.startswith("guest"))
+    return Processes(own, sum(rss.values()), cpu, had, had - times["idle"] - times.get("iowait", 0.0))
+
+
+class MemorySize(NamedTuple):
+    """How much memory somebody asks for: so many bytes, or a share of what is available."""
+
+    size_bytes: int = 0
+    share: float = 0.0
+
+    def of(self, available_bytes: int) -> int:
+        """Return it in bytes, at least 1."""
+        return max(1, self.size_bytes or int(available_bytes * self.share))
+
+
+def read_memory_size(text: str) -> MemorySize:
+    """Read `512MB`, `1.5 GiB`, `800000000` or `40%`; k, M, G, T count by 1000, Ki, Mi, Gi, Ti by 1024.
+
+    Raises:
+        ValueError: it is none of these, or nothing.
+    """
+    number, unit = _split_unit(text.strip())
+    if unit == "%" and 0 < number <= 100:
+        return MemorySize(share=number / 100)
+    if unit in _UNITS and number * _UNITS[unit] >= 1:
+        return MemorySize(int(number * _UNITS[unit]))
+    raise ValueError(f"found '{text}', expected a size such as 512MB or 8GiB, or a share such as 40%")
+
+
+def _split_unit(text: str) -> tuple[float, str]:
+    """Split a number from what stands behind it; -1 where there is no number."""
+    digits = text.rstrip("%abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ ")
+    plain = digits.isascii() and digits.replace(".", "", 1).isdigit()
+    return (float(digits), text[len(digits) :].strip().lower()) if plain else (-1.0, "")
+
+
+_UNITS = {"": 1, "b": 1}
+for _power, _letter in enumerate("kmgt", start=1):
+    _UNITS |= {_letter: 1000**_power, f"{_letter}b": 1000**_power, f"{_letter}ib": 1024**_power}
+
+
+class Resident(NamedTuple):
+    """What this process holds, and the most that it ever held."""
+
+    now_bytes: int
+    peak_bytes: int
+
+
+def own_memory(root: Path = _ROOT) -> Resident:
+    """Measure this process alone (Linux: 0.03 ms).
+
+    Args:
+        root: where /proc is looked for.
+    """
+    found = {"VmRSS": 0, "VmHWM": 0}
+    for line in _read(root / "proc/self/status").splitlines():
+        name, _, value = line.partition(":")
+        if name in found:
+            found[name] = int(value.split()[0]) * 1024
+    if found["VmRSS"]:
+        return Resident(found["VmRSS"], max(found.values()))
+    import psutil
+
+    now = int(psutil.Process().memory_info().rss)
+    return Resident(now, max(now, own_peak_bytes(root)))
+
+
+def release_freed_memory() -> None:
+    """Give memory back to the system that was freed and is kept for reuse; nothing where the C library cannot."""
+    if sys.platform == "linux":
+        import ctypes
+
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:  # musl has none
+            trim(0)
 
 
 def own_peak_bytes(root: Path = _ROOT) -> int:

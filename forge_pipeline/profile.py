@@ -23,7 +23,7 @@ class Profile:
     """What is so on this machine. None of it enters a key; empty where the file does not say.
 
     Attributes:
-        memory_bytes: working sets that may be in flight together.
+        memory: what the tasks that run at once may take together: `12 GiB` or `40%`.
         store: URL of the store that is shared with other machines.
         store_cache_bytes: how much of it is kept here; 0 stands for the default.
         ray_address: `auto`, `local` or HOST:PORT.
@@ -31,7 +31,7 @@ class Profile:
 
     executor: str = ""
     workers: int | None = None
-    memory_bytes: int | None = None
+    memory: str = ""
     store: str = ""
     store_cache_bytes: int = 0
     ray_address: str = ""
@@ -81,7 +81,7 @@ def load_profile(path: Path | None, cache: Path) -> Profile:
     return Profile(
         executor=said.get("executor", ""),
         workers=said.get("workers"),
-        memory_bytes=said.get("memory"),
+        memory=said.get("memory", ""),
         store=said.get("store", ""),
         store_cache_bytes=said.get("store_cache", 0),
         ray_address=said.get("ray", {}).get("address", ""),

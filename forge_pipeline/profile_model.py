@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from forge_pipeline.cache.url import read_store_url
 from forge_pipeline.errors import CommandError, Problem, ProfileError, RecipeError, Where
+from forge_pipeline.machine import read_memory_size
 from forge_pipeline.recipe.model import Executor
 from forge_pipeline.recipe.resolved import place
 from forge_pipeline.recipe.suggest import did_you_mean
@@ -39,6 +40,15 @@ def _size_bytes(value: Any) -> int:
     raise PydanticCustomError("size", "a size such as 8 GiB or 500 MB")
 
 
+def _memory_size(value: Any) -> str:
+    """Check a size or a share, and leave it as it was said."""
+    try:
+        read_memory_size(str(value) if isinstance(value, int | str) and not isinstance(value, bool) else "")
+    except ValueError:
+        raise PydanticCustomError("size", "a size such as 8 GiB or 500 MB, or a share such as 40%") from None
+    return str(value)
+
+
 SizeBytes = Annotated[int, BeforeValidator(_size_bytes, json_schema_input_type=int | str)]
 
 
@@ -61,7 +71,10 @@ class ProfileModel(BaseModel):
     workers: int | None = Field(
         None, ge=1, description="How many tasks at once, where neither command nor recipe says."
     )
-    memory: SizeBytes | None = Field(None, description="Working sets that may be in flight together, such as `12 GiB`.")
+    memory: Annotated[str, BeforeValidator(_memory_size, json_schema_input_type=int | str)] | None = Field(
+        None,
+        description="What the tasks that run at once may take together: `12 GiB`, or `40%` of what is available.",
+    )
     store: str | None = Field(None, description="URL of the store that this machine shares with others.")
     store_cache: SizeBytes | None = Field(
         None, description="How much of a shared store is kept on this machine, such as `8 GiB`."

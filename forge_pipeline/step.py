@@ -11,8 +11,9 @@ from typing import Any, BinaryIO, ClassVar, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from forge_pipeline.batches import in_batches
 from forge_pipeline.digest import digest_bytes
-from forge_pipeline.errors import DataError, Reject
+from forge_pipeline.errors import DataError, Reject, TooLarge
 from forge_pipeline.sample import Fields, Json, Location
 
 __all__ = [
@@ -40,7 +41,9 @@ __all__ = [
     "Select",
     "Source",
     "Table",
+    "TooLarge",
     "Transform",
+    "in_batches",
     "metric",
     "operator",
 ]
@@ -179,7 +182,9 @@ class Operator(ABC):
     """Distributions (as pip names them) whose version can change a result; all that the module's closure imports."""
     work: ClassVar[Work] = "cpu"
     memory_expansion: ClassVar[float] = 2.0
-    """Peak bytes in memory while it runs, as a multiple of its input's decoded bytes."""
+    """Peak bytes in memory while it runs, its input and what it has just made included, as a multiple of its input's
+    decoded bytes (of a source: of the decoded image). Tasks are admitted by it: measure it on a large photograph.
+    """
     draws: ClassVar[bool] = False
     """Uses `context.draw`: the recipe's seed and the step's salt enter its keys."""
 
@@ -245,6 +250,14 @@ class Transform(Operator):
     @abstractmethod
     def apply(self, value: Any, context: Context) -> Iterator[Child | Partial]:
         """Yield children one by one; never change `value`. Raises DataError, or Reject before the first child."""
+
+    def child_share(self) -> float:
+        """Say how many pixels a child has, as a share of its input's: what follows needs memory for those."""
+        return 1.0
+
+    def child_px_max(self) -> int | None:
+        """Say how many pixels a child has at most, where the parameters bound it."""
+        return None
 
 
 class Metric(Operator):

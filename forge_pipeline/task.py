@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from forge_pipeline.batches import Halved
 from forge_pipeline.cache.store import Payload
 from forge_pipeline.compiled import Doing, Graph, Node
 from forge_pipeline.digest import canonical_json, digest_bytes
@@ -148,6 +149,7 @@ class Measure:
     doing: Doing
     timeout_s: float | None = None
     retries: int = 0
+    cpu_fallback: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +188,7 @@ def grow_branch(graph: Graph, step: str, walked: frozenset[str]) -> Branch:
             continue
         if node.shape == "select":
             metrics = node.metrics.get(port, {})
-            limits = (node.timeout_s, node.retries)
+            limits = (node.timeout_s, node.retries, node.cpu_fallback)
             measures += [Measure(node.id, port, label, variant, doing, *limits) for label, doing in metrics.items()]
         elif node.shape == "transform" and not waits_for_all(node):
             chains.append(Chain(node, variant, _child_branch(graph, node, walked)))
@@ -298,6 +300,7 @@ class Outcome:
         missing: digest of the missing payload.
         fault: of the machine, or a broken promise: it ends the run.
         seconds: worker time of the whole task.
+        halved: batches of models that did not fit their device.
     """
 
     number: int
@@ -308,6 +311,7 @@ class Outcome:
     fault: BaseException | None = None
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
+    halved: tuple[Halved, ...] = ()
 
 
 class Whereabouts(NamedTuple):

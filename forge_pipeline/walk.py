@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
+from forge_pipeline.batches import Batching, Halved, batching
 from forge_pipeline.beacon import Beacon
 from forge_pipeline.bench import Bench
 from forge_pipeline.cache.index import nondeterministic
@@ -31,6 +32,9 @@ from forge_pipeline.task import (
     declared_fields,
     through,
 )
+
+DEVICE = "device"
+"""The field that says what did a sample's work, where that was not the device that its operator wants."""
 
 # Before a second, third ... attempt: what is busy or unreachable now may not be in a moment.
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 5.0
@@ -95,6 +99,8 @@ class Walk:
         self._beacon = beacon or Beacon()
         self._seed = seed
         self._ignore_known = ignore_known
+        self.halved: list[Halved] = []
+        """Batches of models that did not fit their device, in what was visited."""
         self._done: dict[str, Done] = {}
 
     # --- looking ------------------------------------------------------------------------------
@@ -173,8 +179,11 @@ class Walk:
         assert isinstance(operator, Metric)
         seen = dict(sample.header) if measure.doing.reads == "header" else value.get()
         started = time.perf_counter()
-        with self._beacon.within(measure.select, measure.timeout_s):
+        batches = self._batching(measure.select, measure.cpu_fallback)
+        with self._beacon.within(measure.select, measure.timeout_s), batching(batches):
             result = _tried(measure.retries, lambda: Result("value", value=json_of(operator, operator.measure(seen))))
+        if batches.fell_back and result.kind == "value":
+            result = replace(result, values={DEVICE: "cpu"}, lasting=False)
         return self._ran(decision, measure.doing, result, "ran", time.perf_counter() - started)
 
     def _apply(
@@ -204,6 +213,7 @@ class Walk:
         visits: list[Visit] = []
         clock = _Clock()
         partial: list[Partial] = []
+        batches = self._batching(node.id, node.cpu_fallback)
 
         def run() -> Result:
             made.clear()
@@ -216,6 +226,8 @@ class Walk:
                 if isinstance(item, Partial):
                     partial.append(item)
                     continue
+                if batches.fell_back:
+                    item = replace(item, fields={**item.fields, DEVICE: "cpu"})
                 result, content = self._child(node.makes, node.many, operator, item, made)
                 made.append(result)
                 child = compose_child(node, parent, result, origin)
@@ -226,8 +238,14 @@ class Walk:
             told = partial[-1] if partial else Partial("")
             return Result("children", tuple(made), reason=told.reason, values=dict(told.values))
 
-        with clock.running(), self._beacon.within(node.id, node.timeout_s):
+        with (
+            clock.running(),
+            self._beacon.within(node.id, node.timeout_s),
+            batching(batches),
+        ):
             result = _tried(node.retries, run)
+        if batches.fell_back and result.kind == "children":
+            result = replace(result, lasting=False)
         if made and result.kind == "reject":
             raise BrokenPromise(f"operator '{node.use}' rejected a sample after it had yielded a child")
         if decision.known is not None and result.text() != decision.known.text():
@@ -258,6 +276,9 @@ class Walk:
         if "sample.key" in fields:
             material.append(sample.key)
         return Context(fields, digest_bytes(canonical_json(material).encode()).encode())
+
+    def _batching(self, step: str, cpu_fallback: bool) -> Batching:
+        return Batching(step, cpu_fallback, self._bench.batch_sizes, self.halved)
 
     def _reuse(self, decision: Decision, doing: Doing) -> Done:
         done = self._done.get(decision.key)

@@ -55,20 +55,15 @@ def _walk(task: Task, bench: Bench, beacon: Beacon) -> Outcome:
     for _ in range(_ATTEMPTS):
         try:
             visit = walk.visit(task.sample, task.branch, Later(bench, task.sample))
-            return Outcome(task.number, visit, seconds=time.perf_counter() - started, notes=tuple(notes))
+            seconds = time.perf_counter() - started
+            return Outcome(task.number, visit, seconds=seconds, notes=tuple(notes), halved=tuple(walk.halved))
         except PayloadMissing as error:
             notes.append(error.message)
             if error.digest == task.sample.digest:
                 return Outcome(task.number, missing=error.digest, notes=tuple(notes))
         except (EnvironmentFault, BrokenPromise, MemoryError) as fault:
-            return Outcome(task.number, fault=_environment(fault), notes=tuple(notes))
+            return Outcome(task.number, fault=fault, notes=tuple(notes), halved=tuple(walk.halved))
     raise AssertionError("a task met more missing payloads than it has")
-
-
-def _environment(fault: BaseException) -> BaseException:
-    if isinstance(fault, MemoryError):
-        return EnvironmentFault("out of memory", "use fewer --workers")
-    return fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +117,7 @@ def _inspect(task: InspectionTask, bench: Bench) -> Outcome:
     except PayloadMissing as error:
         return Outcome(task.number, missing=error.digest, notes=(error.message,))
     except (EnvironmentFault, BrokenPromise, MemoryError) as fault:
-        return Outcome(task.number, fault=_environment(fault))
+        return Outcome(task.number, fault=fault)
     seconds = time.perf_counter() - started
     done = Done(action_key(doing, inputs), doing, inputs, result, "ran", seconds)
     return Outcome(task.number, inspected=done, payloads=tuple(put), seconds=seconds)

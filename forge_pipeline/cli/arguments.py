@@ -120,6 +120,18 @@ def add_machine(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_memory(parser: argparse.ArgumentParser) -> None:
+    """Add the memory that a run may take."""
+    parser.add_argument(
+        "--memory",
+        metavar="SIZE",
+        type=_memory_size,
+        default="",
+        help="how much memory the tasks that run at once may take together, beyond what the process held at the start: "
+        "512MB, 8GiB or 40%% of what is available (default: what the profile says, else 60%%)",
+    )
+
+
 def profile_path(arguments: argparse.Namespace) -> Path | None:
     """Return the machine's profile that the command line, the environment or the user's settings name, if any."""
     from forge_pipeline.profile import find_profile
@@ -147,7 +159,7 @@ def options(arguments: argparse.Namespace) -> Options:
     from forge_pipeline.api import Options
 
     given = vars(arguments)
-    named = ("executor", "workers", "until", "sample", "frozen", "verify", "shard", "only")
+    named = ("executor", "workers", "memory", "until", "sample", "frozen", "verify", "shard", "only")
     return Options(
         directory=Path.cwd(),
         sets=tuple(arguments.sets),
@@ -194,6 +206,16 @@ def one_of(*words: str) -> Callable[[str], str]:
         return text
 
     return read
+
+
+def _memory_size(text: str) -> str:
+    from forge_pipeline.machine import read_memory_size
+
+    try:
+        read_memory_size(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def _assignment(text: str) -> str:

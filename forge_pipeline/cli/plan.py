@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from forge_pipeline.cli.arguments import add_machine, add_recipe, options, recipe_path, tell_notes
+from forge_pipeline.cli.arguments import add_machine, add_memory, add_recipe, options, recipe_path, tell_notes
 from forge_pipeline.errors import EXIT_DONE
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what can be typed."""
     add_recipe(parser)
     add_machine(parser)
+    add_memory(parser)
 
 
 def execute(arguments: argparse.Namespace) -> int:

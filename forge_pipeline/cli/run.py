@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from forge_pipeline.cli import plan
-from forge_pipeline.cli.arguments import add_machine, add_recipe, one_of, options, positive, recipe_path
+from forge_pipeline.cli.arguments import add_machine, add_memory, add_recipe, one_of, options, positive, recipe_path
 from forge_pipeline.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, CommandError, ForgeError
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "which `forge plan` explains)",
     )
     parser.add_argument("--workers", metavar="N", type=positive, help="how many run at once (default: one per core)")
+    add_memory(parser)
     parser.add_argument(
         "--verify",
         metavar="N",

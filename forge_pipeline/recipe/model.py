@@ -189,6 +189,11 @@ class ResourcesModel(_Model):
     retries: int | None = Field(
         None, ge=0, description="How often a sample is tried again that broke for a reason which may pass (default 0)."
     )
+    cpu_fallback: bool | None = Field(
+        None,
+        description="Lets the processor do what a graphics card has no memory for (default false). Pixels or scores "
+        "may then differ: the manifest marks such samples, and what came of them is not remembered.",
+    )
 
 
 class DefaultsModel(_Model):

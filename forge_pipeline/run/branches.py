@@ -120,15 +120,3 @@ def busy_keys(sample: Sample, branch: Branch, is_known: Callable[[str], bool]) -
         if doing.reads != "header"
     ]
     return (f"{branch.step} {sample.digest}", *dict.fromkeys(key for key in keys if not is_known(key)))
-
-
-def pixels_bytes(sample: Sample, branch: Branch) -> int:
-    """Estimate the peak memory of a task from headers alone."""
-    facts = {**sample.fields, **sample.header}
-    width = facts.get("width") or facts.get("source.width") or 0
-    height = facts.get("height") or facts.get("source.height") or 0
-    return int(int(width) * int(height) * 4 * (1 + _expansion(branch)))
-
-
-def _expansion(branch: Branch) -> float:
-    return max((max(c.node.memory_expansion, _expansion(c.branch)) for c in branch.chains), default=1.0)

@@ -14,8 +14,9 @@ from forge_pipeline.digest import canonical_json, digest_chunks, digest_json
 from forge_pipeline.errors import BrokenPromise, ForgeError, RunFailed
 from forge_pipeline.run.ledger import Ledger
 from forge_pipeline.run.sources import Found
-from forge_pipeline.sample import Json, Link, Location, Sample
+from forge_pipeline.sample import Fields, Json, Link, Location, Sample
 from forge_pipeline.task import FILE_KIND, ranked, through
+from forge_pipeline.walk import DEVICE
 from forge_pipeline.worker import Columns
 
 
@@ -84,6 +85,15 @@ class Datasets:
         for name in node.doing.fields_read:
             columns[name] = own[name] if name in own else tuple(sample.fields.get(name) for _, sample in rows)
         return Columns(tuple(key for key, _ in rows), tuple(sample.digest for _, sample in rows), columns)
+
+    def devices(self, node: Node, port: str) -> dict[str, Fields]:
+        """By sample key: which of its measures were taken elsewhere than on the device that they want, and where."""
+        found: dict[str, Fields] = {}
+        for label in node.metrics.get(port, {}):
+            name = f"{label}.{DEVICE}"
+            for key, device in self._index.measures(self._ledgers[node.id].dataset, port, name).items():
+                found[key] = {**found.get(key, {}), name: device}
+        return found
 
     def _keyed(self, ref: InputRef) -> Iterator[tuple[str, str, Sample]]:
         for sample in self._index.samples(self._ledgers[ref.step].dataset):

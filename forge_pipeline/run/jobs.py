@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
@@ -13,10 +14,25 @@ from typing import Any
 from forge_pipeline.bench import Bench
 from forge_pipeline.compiled import Graph, Node
 from forge_pipeline.errors import RunFailed
-from forge_pipeline.events import Bisected, Event, Note, Retried, TaskFinished, TaskSubmitted, WorkerLost
+from forge_pipeline.events import (
+    AdmissionRefused,
+    BatchHalved,
+    Bisected,
+    BudgetChanged,
+    Event,
+    Note,
+    RefusalCause,
+    Retried,
+    TaskFinished,
+    TaskSubmitted,
+    WorkerLost,
+)
 from forge_pipeline.executors.base import Executor
+from forge_pipeline.machine import release_freed_memory
 from forge_pipeline.reuse import Watched
-from forge_pipeline.run.budget import Budget
+from forge_pipeline.run.budget import Budget, Watch, in_use_bytes
+from forge_pipeline.run.estimate import inspected_bytes, working_set_bytes
+from forge_pipeline.run.held import measure
 from forge_pipeline.run.pace import Pace
 from forge_pipeline.sample import Sample
 from forge_pipeline.task import Branch, Chunk, ChunkOutcome, InspectionTask, Known, Outcome, Task, failed_outcome
@@ -38,6 +54,8 @@ class _Job:
     then: Callable[[Outcome], None]
     losses: int = 0
     expiries: int = 0
+    alone: bool = False
+    """Nothing else may be out while it is."""
 
     @property
     def step(self) -> str:
@@ -76,14 +94,14 @@ class Jobs:
         executor: Executor,
         bench: Bench,
         graph: Graph,
-        memory_bytes: int,
+        budget: Budget,
         announce: Callable[[Event], None],
     ) -> None:
         self.interrupted = False
         """Somebody asked the run to end: what is out is waited for, nothing new begins."""
         self.abandoned = False
         """Somebody asked a second time: nothing is waited for."""
-        self.budget = Budget(memory_bytes, executor.slots)
+        self.budget = budget
         self._ending = False
         self._executor = executor
         self._bench = bench
@@ -97,21 +115,25 @@ class Jobs:
         self._serial = 0
         self._chunk_serial = 0
         self._in_flight: dict[str, list[Callable[[], None]]] = {}
+        self._waiting: deque[_Job] = deque()
+        """Begun, and not let in: their working sets do not fit beside those of the tasks that are out."""
+        self._refused: RefusalCause | None = None
+        self._watch: Watch | None = None
 
     def __len__(self) -> int:
         return len(self._out)
 
     @property
     def room(self) -> bool:
-        """Whether another task may be submitted: one always may, more while their pixels fit."""
+        """Whether another task may be submitted. One always may; it is held back here where its memory does not fit."""
         if not self._out:
             return True
-        if len(self._chunks) >= _CHUNKS_PER_SLOT * self._executor.slots:
+        if self._waiting:
             return False
-        sizes = [chunk.pixels_bytes for chunk in self._chunks.values()]
-        if self._forming.jobs:
-            sizes.append(max(job.pixels_bytes for job in self._forming.jobs))
-        return self.budget.admits(sizes)
+        if len(self._chunks) >= _CHUNKS_PER_SLOT * self._executor.slots:
+            self._refuse("slots")
+            return False
+        return True
 
     def wait_for_like(self, keys: Sequence[str], then: Callable[[], None]) -> bool:
         """Wait for a task that is out and does one of these actions; returns False where there is none.
@@ -129,7 +151,6 @@ class Jobs:
         branch: Branch,
         then: Callable[[Outcome], None],
         keys: Sequence[str] = (),
-        pixels_bytes: int = 0,
         ignore_known: bool = False,
     ) -> None:
         """Let a worker do all of a branch with a sample."""
@@ -138,13 +159,14 @@ class Jobs:
         self._serial += 1
         known = self._known(sample, branch) if self._executor.apart else None
         task = Task(self._serial, sample, branch, self._seed, ignore_known, known)
-        self._begin(_Job(task, keys, pixels_bytes, then))
+        self._begin(_Job(task, keys, working_set_bytes(self._graph, sample, branch), then))
 
     def submit_inspection(self, node: Node, samples: dict[str, Sample], then: Callable[[Outcome], None]) -> None:
         """Let a worker inspect one joined row of an export."""
         self._serial += 1
         known = self._payloads(samples.values()) if self._executor.apart else None
-        self._begin(_Job(InspectionTask(self._serial, node, samples, known), (), 0, then))
+        task = InspectionTask(self._serial, node, samples, known)
+        self._begin(_Job(task, (), inspected_bytes(task), then))
 
     def take(self) -> None:
         """Wait for one chunk to come back and do what is to be done with each of its tasks.
@@ -152,16 +174,25 @@ class Jobs:
         Raises:
             ForgeError: the fault that a task met, which ends the run.
         """
+        self._let_in()
         if len(self._chunks) < self._executor.slots:  # a worker waits: it gets what there is
             self._send()
         outcome = self._executor.next_outcome()
+        self._look()
+        in_use_bytes = self._in_use_bytes()
         chunk = self._chunks.pop(outcome.number)
         if outcome.lost:
+            if outcome.killed and self._watch is not None:
+                self._tell(self._watch.worker_killed(in_use_bytes))
             self._lost(outcome, chunk)
-            return
-        self._tell_finished(outcome, chunk)
-        for job, one in zip(chunk.jobs, outcome.outcomes, strict=False):  # none after a fault
-            self._settle(job, one)
+        else:
+            self._tell_finished(outcome, chunk)
+            for at, (job, one) in enumerate(zip(chunk.jobs, outcome.outcomes, strict=False)):  # none after a fault
+                if isinstance(one.fault, MemoryError):
+                    self._out_of_memory(outcome.number, chunk.jobs[at:], in_use_bytes)
+                    break
+                self._settle(job, one)
+        self._let_in()
 
     def drain(self, leave: int = 0) -> None:
         """Take outcomes until at most so many chunks are out, and, for none, all tasks are through."""
@@ -173,13 +204,18 @@ class Jobs:
 
     def leave_room(self) -> None:
         """Take outcomes until there is room for another task."""
-        self.drain(_CHUNKS_PER_SLOT * self._executor.slots - 1)
+        with self.interruptible():
+            while not self.room:
+                self.raise_if_interrupted()
+                self.take()
+            self.raise_if_interrupted()
 
     def finish(self) -> None:
         """Take what has begun, and give nobody who waits a turn: the run ends early."""
         self._ending = True
         self._in_flight.clear()
         self._forming = _Forming()
+        self._waiting.clear()
         with self.interruptible():
             for number in self._executor.withdraw():
                 del self._chunks[number]
@@ -198,6 +234,16 @@ class Jobs:
         self._out[job.task.number] = job
         for key in job.keys:
             self._in_flight[key] = []
+        if job.pixels_bytes > self.budget.available_bytes:
+            self._too_large(job)
+        elif self._waiting or not self._fits(job):
+            self._waiting.append(job)
+            self._refuse("memory", job.pixels_bytes)
+        else:
+            self._form(job)
+
+    def _form(self, job: _Job) -> None:
+        """Let a task into the chunk that is being filled."""
         expected_s = self._pace.expected_s(job.step, job.pixels_bytes)
         self._forming.jobs.append(job)
         self._forming.seconds += expected_s or 0.0
@@ -214,6 +260,10 @@ class Jobs:
         self._chunk_serial += 1
         number = self._chunk_serial
         self._chunks[number] = chunk
+        self._refused = None
+        if self._watch is None:
+            # Here, since a run that does nothing need not measure anything.
+            self._watch = Watch(self.budget, measure(self._executor.apart), release_freed_memory)
         self._announce(TaskSubmitted(number, chunk.step, len(chunk.jobs), chunk.pixels_bytes))
         self._executor.submit(Chunk(number, tuple(job.task for job in chunk.jobs)))
 
@@ -224,6 +274,8 @@ class Jobs:
         waiting = [then for key in job.keys for then in self._in_flight.pop(key, ())]
         for note in outcome.notes:
             self._announce(Note(note))
+        for halved in outcome.halved:
+            self._announce(BatchHalved(*halved))
         if outcome.fault is not None:
             raise outcome.fault
         job.then(outcome)
@@ -236,6 +288,63 @@ class Jobs:
         broke = any(one.fault is not None for one in outcome.outcomes)
         status = "broke" if broke else "missing" if missing else "done"
         self._announce(TaskFinished(outcome.number, chunk.step, len(chunk.jobs), status, seconds))  # type: ignore[arg-type]
+
+    # --- memory -----------------------------------------------------------------------------------
+
+    def _let_in(self) -> None:
+        """Let in what waits, in its order, as far as it fits now."""
+        while self._waiting and self._fits(self._waiting[0]):
+            self._form(self._waiting.popleft())
+
+    def _fits(self, job: _Job) -> bool:
+        if job.alone:
+            return not self._chunks and not self._forming.jobs
+        # It would be done after those of its chunk, not beside them.
+        size_bytes = max(job.pixels_bytes, *(one.pixels_bytes for one in self._forming.jobs), 0)
+        return self.budget.admits(self._executor.slots, (c.pixels_bytes for c in self._chunks.values()), size_bytes)
+
+    def _in_use_bytes(self) -> int:
+        return in_use_bytes(self._executor.slots, (chunk.pixels_bytes for chunk in self._chunks.values()))
+
+    def _look(self) -> None:
+        """Hold the budget against the memory that is really held."""
+        if self._watch is not None and self._chunks:
+            self._tell(self._watch.look(self._in_use_bytes(), min(self._chunks), self._chunk_serial))
+
+    def _tell(self, changed: BudgetChanged | None) -> None:
+        if changed is not None:
+            self._announce(changed)
+
+    def _refuse(self, cause: RefusalCause, wanted_bytes: int = 0) -> None:
+        """Tell that the next task has to wait, once."""
+        if self._refused != cause:
+            self._refused = cause
+            in_use, window = self._in_use_bytes(), self.budget.window_bytes
+            self._announce(AdmissionRefused(cause, wanted_bytes, in_use, window, len(self._out)))
+
+    def _out_of_memory(self, number: int, jobs: list[_Job], in_use_bytes: int) -> None:
+        """Try a task again, alone, that was refused memory; those behind it in its chunk have not begun."""
+        assert self._watch is not None
+        self._tell(self._watch.out_of_memory(in_use_bytes))
+        job, *others = jobs
+        self._waiting.extendleft(reversed(others))
+        if job.alone:
+            self._too_large(job)
+            return
+        self._announce(Retried(number, job.step, 1, 2, "it ran out of memory"))
+        job.alone = True
+        job.pixels_bytes = max(job.pixels_bytes, self.budget.limit_bytes + 1)
+        self._waiting.appendleft(job)
+
+    def _too_large(self, job: _Job) -> None:
+        """Give up a task that this machine has no memory for."""
+        available = f"{self.budget.available_bytes / (1 << 20):,.0f} MiB of memory are available"
+        if job.alone:
+            message = f"it ran out of memory with nothing beside it; {available}"
+        else:
+            message = f"its working set is estimated at {job.pixels_bytes / (1 << 20):,.0f} MiB, and {available}"
+        hint = f"\n  hint: run it on a larger machine, or set `resources: {{memory_bytes: N}}` on '{job.step}'"
+        self._settle(job, failed_outcome(job.task, job.step, "too_large", message + hint))
 
     # --- what went with a worker ------------------------------------------------------------------
 

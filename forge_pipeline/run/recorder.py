@@ -15,6 +15,7 @@ from forge_pipeline.run.datasets import Datasets
 from forge_pipeline.run.ledger import Ledger
 from forge_pipeline.sample import Fields, Link, Sample
 from forge_pipeline.task import Branch, Done, Measure, Result, Visit, compose_child, cuts, through
+from forge_pipeline.walk import DEVICE
 
 _ANNOUNCE_EVERY_S = 0.1
 _FAILURES_TOLD = 1000
@@ -163,6 +164,8 @@ class Recorder:
         key = through(sample, measure.variant).key
         if result.kind == "value":
             values = {measure.label: canonical_json(result.value)}
+            if DEVICE in result.values:
+                values[f"{measure.label}.{DEVICE}"] = canonical_json(result.values[DEVICE])
             self._index.add_measures(self._ledgers[measure.select].dataset, measure.port, key, values)
         elif (measure.port, key) not in self.failed[measure.select]:
             self.failed[measure.select].add((measure.port, key))

@@ -22,11 +22,11 @@ from forge_pipeline.run.branches import (
     busy_keys,
     feeders,
     files_start,
-    pixels_bytes,
     ranked_start,
     root_branch,
     waiting_branch,
 )
+from forge_pipeline.run.budget import Budget
 from forge_pipeline.run.datasets import Datasets, content_digest
 from forge_pipeline.run.jobs import Jobs
 from forge_pipeline.run.ledger import Ledger
@@ -63,7 +63,8 @@ class RunSettings:
         part: which entries of each source are taken.
         decides: False where what enters selects is measured and stored, and nothing is decided (a shard).
         dry: look, decide, count; run nothing.
-        memory_bytes: how many bytes of pixels may be in flight.
+        memory_bytes: what the tasks that run at once may take together; 0 for a share of what is available.
+        memory_available_bytes: what may be had at all; None to look.
         recipe: which recipe this is, among those that share a cache: runs are compared with runs of the same.
     """
 
@@ -72,6 +73,7 @@ class RunSettings:
     decides: bool = True
     dry: bool = False
     memory_bytes: int = 0
+    memory_available_bytes: int | None = None
     recipe: str = ""
 
 
@@ -94,7 +96,8 @@ class Scheduler:
         self.ledgers: dict[str, Ledger] = {node.id: Ledger(node) for node in graph.nodes}
         self.datasets = Datasets(graph, index, self.ledgers)
         self.recorder = Recorder(graph, index, self.ledgers, self.datasets, announce)
-        self.jobs = Jobs(executor, bench, graph, settings.memory_bytes, announce)
+        budget = Budget(settings.memory_bytes, settings.memory_available_bytes)
+        self.jobs = Jobs(executor, bench, graph, budget, announce)
         self.repairs = Repairs(graph, bench, self.datasets, self.jobs, self.recorder)
         self.opening = Opening(graph, index, self.ledgers, self.datasets, settings.recipe)
         self.run_id = 0
@@ -244,7 +247,7 @@ class Scheduler:
         if lost and walk.look(sample, start.branch).needs_value:
             self.repairs.repair(sample, again)
             return
-        self.jobs.submit(sample, start.branch, done, keys, pixels_bytes(sample, start.branch))
+        self.jobs.submit(sample, start.branch, done, keys)
 
     # --- barriers -------------------------------------------------------------------------------
 
@@ -345,11 +348,14 @@ class Scheduler:
     def _apply_verdicts(self, node: Node, result: Result) -> None:
         failed = self.recorder.failed[node.id]
         verdicts = iter(result.value)
+        # What was measured elsewhere than it should be does not last; where all does, nobody need look.
+        devices = {} if self.ledgers[node.id].lasting else self.datasets.devices(node, "in")
         for key, sample in self.datasets.merged(node, "in"):
             self.ledgers[node.id].entered += 1
             if ("in", key) in failed:
                 continue
             reason, fields = next(verdicts)
+            fields = {**fields, **devices.get(key, {})}
             if reason:
                 self.recorder.drop(node.id, replace(sample, key=key), reason, fields)
             else:

@@ -62,11 +62,10 @@ def test_executors_workers_and_listing_order_change_nothing(
         assert ran.counts(count) == reference.counts(count), count
 
 
-def test_a_small_budget_of_memory_changes_nothing(many: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_small_budget_of_memory_changes_nothing(many: World) -> None:
     reference = many.run(cache="reference", executor="threads", workers=4)
-    monkeypatch.setattr("forge_pipeline.run.budget._third_of_memory", lambda: 1)
     many.forget_exports()
-    many.run(executor="threads", workers=4).same_as(reference)
+    many.run(executor="threads", workers=4, memory="1B").same_as(reference)
 
 
 def test_settings_of_the_machine_never_enter_a_key(many: World) -> None:

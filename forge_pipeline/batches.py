@@ -1,0 +1,140 @@
+"""What a model does with many values at once, where the memory of its device may not hold them all."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeVar
+
+from forge_pipeline.errors import TooLarge
+
+_Value = TypeVar("_Value")
+_Result = TypeVar("_Result")
+
+# What libraries raise when a device has no memory left, by the names of class and module: to know one, nothing need
+# be imported. torch's is a RuntimeError, older versions raise a bare one with these words.
+_OUT_OF_MEMORY = frozenset((("torch", "OutOfMemoryError"), ("torch.cuda", "OutOfMemoryError")))
+_WORDS = ("CUDA out of memory", "CUDA error: out of memory")
+
+
+class Halved(NamedTuple):
+    """A batch did not fit; `size_now` values are tried at once from here on."""
+
+    step: str
+    size_before: int
+    size_now: int
+    reason: str
+
+
+@dataclass
+class Batching:
+    """What a worker lets an operator know of batches, and what it hears back.
+
+    Attributes:
+        step: whose operator runs.
+        cpu_fallback: the recipe allows that the processor does what the device has no memory for.
+        sizes: by step: the batch that fitted last, kept for as long as the worker lives.
+        halved: every batch that did not fit.
+        fell_back: the processor did some of it.
+    """
+
+    step: str = ""
+    cpu_fallback: bool = False
+    sizes: MutableMapping[str, int] = field(default_factory=dict)
+    halved: list[Halved] = field(default_factory=list)
+    fell_back: bool = False
+
+
+_BATCHING: ContextVar[Batching | None] = ContextVar("forge_batching", default=None)
+
+
+@contextlib.contextmanager
+def batching(told: Batching) -> Iterator[None]:
+    """Let the operator that runs within the block know of batches, and hear what became of them."""
+    token = _BATCHING.set(told)
+    try:
+        yield
+    finally:
+        _BATCHING.reset(token)
+
+
+def in_batches(
+    values: Sequence[_Value],
+    run: Callable[[Sequence[_Value]], Sequence[_Result]],
+    size: int,
+    on_cpu: Callable[[Sequence[_Value]], Sequence[_Result]] | None = None,
+) -> list[_Result]:
+    """Run a model over values, so many at once as its device has memory for.
+
+    A batch that does not fit is halved and its values are tried again at once; what fitted is remembered for the
+    step. Halving is told of in the run's journal.
+
+    Args:
+        values: what the model takes, in order.
+        run: does one batch on the device; returns a result for each of its values.
+        size: the largest batch that is worth while, at least 1.
+        on_cpu: does one value on the processor. Called where one alone does not fit the device and the recipe says
+            `resources: {cpu_fallback: true}`; what came of it is marked in the manifest and never recorded as known.
+
+    Returns:
+        One result a value, in their order.
+
+    Raises:
+        TooLarge: one value alone does not fit.
+    """
+    told = _BATCHING.get() or Batching()
+    results: list[_Result] = []
+    now = max(1, min(size, told.sizes.get(told.step, size)))
+    while len(results) < len(values):
+        batch = values[len(results) : len(results) + now]
+        try:
+            done = list(run(batch))
+        except Exception as error:
+            if not is_out_of_device_memory(error):
+                raise
+            why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        else:
+            results += _complete(done, batch, told.step)
+            told.sizes[told.step] = now
+            continue
+        # Outside of the handler: as long as the error lives, its traceback keeps the batch's tensors.
+        _give_back()
+        if len(batch) > 1:
+            halved = Halved(told.step, len(batch), len(batch) // 2, why)
+            told.halved.append(halved)
+            now = halved.size_now
+        elif on_cpu is not None and told.cpu_fallback:
+            results += _complete(list(on_cpu(batch)), batch, told.step)
+            told.fell_back = True
+        else:
+            raise _too_large(told.step, why, on_cpu is not None)
+    return results
+
+
+def is_out_of_device_memory(error: BaseException) -> bool:
+    """Tell whether an error says that a device has no memory left."""
+    names = {(cls.__module__, cls.__name__) for cls in type(error).__mro__}
+    return bool(names & _OUT_OF_MEMORY) or (isinstance(error, RuntimeError) and any(w in str(error) for w in _WORDS))
+
+
+def _complete(done: list[_Result], batch: Sequence[Any], step: str) -> list[_Result]:
+    if len(done) != len(batch):
+        raise ValueError(f"the model of step '{step}' gave {len(done)} results for a batch of {len(batch)}")
+    return done
+
+
+def _give_back() -> None:
+    """Let torch return what it keeps of the device's memory: only now, since it costs every later batch."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _too_large(step: str, why: str, has_cpu: bool) -> TooLarge:
+    hint = "run it on a device with more memory"
+    if has_cpu:
+        hint = f"set `resources: {{cpu_fallback: true}}` on '{step}', or {hint}"
+    return TooLarge(f"a batch of one does not fit the device's memory ({why})", hint)
