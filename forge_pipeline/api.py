@@ -68,6 +68,7 @@ class Options:
         shard: (number, count): only this part, counted from 1, of every source's entries, up to where a whole
             dataset is needed to go on; nothing is decided or exported.
         only: a sample key: only the entries of sources that this sample stands on; exports go to `PATH.only-STEM`.
+        budget_s: begin no task after so many seconds; exports go to `PATH.budget`.
         store: URL of the store that payloads are shared by (default: what the profile says, else the cache's folder).
         profile: the file that says what is so on this machine (default: none).
         command: what is typed to run this recipe again, where a run says so (default: `forge-run RECIPE`).
@@ -85,6 +86,7 @@ class Options:
     verify: int = 0
     shard: tuple[int, int] | None = None
     only: str | None = None
+    budget_s: float | None = None
     store: str = ""
     profile: Path | None = None
     command: str = ""
@@ -515,6 +517,20 @@ class _Session:
             del words[(at := words.index("--cache")) : at + 2]
         for line in part_lines(run.settings.part, self.graph, taken, run.opening.entries, shlex.join(words)):
             self.announce(Note(line))
+        self._tell_left()
+
+    def _tell_left(self) -> None:
+        """Say what a run with a time limit did not come to."""
+        from forge_pipeline.run.recorder import BUDGET_SPENT
+
+        ledgers = self.scheduler.ledgers
+        left = [
+            f"'{step}' left {ledger.dropped[BUDGET_SPENT]:,} of {ledger.entered:,}"
+            for step, ledger in ledgers.items()
+            if ledger.dropped[BUDGET_SPENT]
+        ]
+        if left:
+            self.announce(Note(f"--budget: the time is spent; {', '.join(left)}; to go on: {self.command}"))
 
     def stop(self) -> None:
         """Wait for what is in flight and record it."""
@@ -684,6 +700,7 @@ def _session(recipe: Path, options: Options, announce: Announce, cache: Cache, d
         memory_bytes=_memory_bytes(options.memory or profile.memory, machine.memory_available_bytes),
         memory_available_bytes=machine.memory_available_bytes,
         recipe=_identity(recipe),
+        deadline_s=time.monotonic() + options.budget_s if options.budget_s is not None else None,
     )
     scheduler = Scheduler(graph, bench, cache.index, executor, announce, settings)
     suffix = ""
@@ -693,6 +710,8 @@ def _session(recipe: Path, options: Options, announce: Announce, cache: Cache, d
         suffix = f".only-{file_stem(options.only)}"
     elif options.until is not None:
         suffix = f".until-{options.until}"
+    elif options.budget_s is not None:
+        suffix = ".budget"
     try:
         yield _Session(graph, scheduler, Exporter(scheduler, suffix), recipe, options, announce, choice)
     finally:
@@ -720,6 +739,7 @@ def _partial_options(options: Options) -> list[str]:
         "--until": options.until is not None,
         "--shard": options.shard is not None,
         "--only": options.only is not None,
+        "--budget": options.budget_s is not None,
     }
     return [name for name, is_given in given.items() if is_given]
 

@@ -84,6 +84,8 @@ class Node:
     """The most pixels that a child can have, where its parameters say so."""
     resources: Mapping[str, Json] = field(default_factory=dict)
     """What a task of this step asks of the machine; names no action."""
+    prioritise: Mapping[str, str] = field(default_factory=dict)
+    """The field `by` which its samples go on, and in which `order`; empty where in that of their keys."""
 
     @property
     def timeout_s(self) -> float | None:

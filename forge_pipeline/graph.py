@@ -58,6 +58,7 @@ def compile_graph(recipe: Recipe, registry: Registry, directory: Path = Path()) 
     for spec in recipe.steps:
         if spec.id in classes:
             problems += _port_problems(recipe, spec, classes)
+            problems += _priority_problems(recipe, spec, classes[spec.id])
         if spec.id in operators:
             problems += _field_problems(recipe, spec, operators[spec.id], classes)
     if problems:
@@ -71,6 +72,16 @@ def compile_graph(recipe: Recipe, registry: Registry, directory: Path = Path()) 
         executor=recipe.executor,
         workers=recipe.workers,
     )
+
+
+def _priority_problems(recipe: Recipe, spec: StepSpec, cls: type[Operator]) -> list[Problem]:
+    """Refuse an order for samples that nobody waits for: they go on one by one as they come."""
+    if not spec.prioritise or issubclass(cls, Source | Select):
+        return []
+    text = f"step '{spec.id}': {spec.use} hands each sample on as it comes, so there is none to put first"
+    return [
+        Problem(recipe.where(spec.id, "prioritise"), text, "set `prioritise` on a source, or on a filter before it")
+    ]
 
 
 # --- operators and their parameters ---------------------------------------------------------------
@@ -262,6 +273,7 @@ def _node(recipe: Recipe, spec: StepSpec, operator: Operator, registry: Registry
         child_share=operator.child_share() if isinstance(operator, Transform) else 1.0,
         child_px_max=operator.child_px_max() if isinstance(operator, Transform) else None,
         resources=spec.resources,
+        prioritise=spec.prioritise,
     )
 
 

@@ -159,7 +159,18 @@ def options(arguments: argparse.Namespace) -> Options:
     from forge_pipeline.api import Options
 
     given = vars(arguments)
-    named = ("executor", "workers", "memory", "until", "sample", "frozen", "verify", "shard", "only")
+    named = (
+        "executor",
+        "workers",
+        "memory",
+        "until",
+        "sample",
+        "frozen",
+        "verify",
+        "shard",
+        "only",
+        "budget_s",
+    )
     return Options(
         directory=Path.cwd(),
         sets=tuple(arguments.sets),
@@ -195,6 +206,17 @@ def positive(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"found '{text}', expected a whole number of at least 1")
     return int(text)
+
+
+def duration(text: str) -> float:
+    """Read a time such as `90s`, `30min` or `1h30min`, in seconds."""
+    import re
+
+    found = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)min)?(?:(\d+(?:\.\d+)?)s)?", text.replace(" ", ""))
+    seconds = sum(float(n or 0) * unit for n, unit in zip(found.groups(), (3600, 60, 1), strict=True)) if found else 0.0
+    if seconds <= 0:
+        raise argparse.ArgumentTypeError(f"found '{text}', expected a time such as 90s, 30min or 1h30min")
+    return seconds
 
 
 def one_of(*words: str) -> Callable[[str], str]:

@@ -8,7 +8,16 @@ import sys
 from typing import TYPE_CHECKING
 
 from forge_pipeline.cli import plan
-from forge_pipeline.cli.arguments import add_machine, add_memory, add_recipe, one_of, options, positive, recipe_path
+from forge_pipeline.cli.arguments import (
+    add_machine,
+    add_memory,
+    add_recipe,
+    duration,
+    one_of,
+    options,
+    positive,
+    recipe_path,
+)
 from forge_pipeline.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, CommandError, ForgeError
 
 if TYPE_CHECKING:
@@ -59,6 +68,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--workers", metavar="N", type=positive, help="how many run at once (default: one per core)")
     add_memory(parser)
+    parser.add_argument(
+        "--budget",
+        dest="budget_s",
+        metavar="TIME",
+        type=duration,
+        help="begin nothing new after TIME (90s, 30min, 1h30min): with `prioritise` in the recipe, the best "
+        "part of the dataset is made first; exports go to PATH.budget, the lock stays",
+    )
     parser.add_argument(
         "--verify",
         metavar="N",

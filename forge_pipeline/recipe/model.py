@@ -28,7 +28,7 @@ BYTE_KEYS = frozenset(
 )
 """Keys that decide what a run makes. Of these, an environment variable may enter `with` alone, and there only paths."""
 
-MACHINE_KEYS = frozenset(("executor", "workers", "resources", "cache", "description", "note", "$schema"))
+MACHINE_KEYS = frozenset(("executor", "workers", "resources", "prioritise", "cache", "description", "note", "$schema"))
 """Keys of this machine, and words for people: they never enter an action key and never change bytes."""
 
 MAX_SEED = 2**64 - 1
@@ -196,6 +196,15 @@ class ResourcesModel(_Model):
     )
 
 
+class PrioritiseModel(_Model):
+    """In which order a step's samples go on. Changes what is done first, never what comes out."""
+
+    by: str = Field(min_length=1, description="A field of the samples, such as a score; those without it come last.")
+    order: Literal["ascending", "descending"] = Field(
+        "descending", description="`descending`: those with the largest value first."
+    )
+
+
 class DefaultsModel(_Model):
     """What holds for every step that does not say otherwise."""
 
@@ -228,6 +237,11 @@ class StepModel(_Model):
     resources: ResourcesModel = Field(
         default_factory=ResourcesModel,
         description="What a task of this step asks of the machine; never changes a result.",
+    )
+    prioritise: PrioritiseModel | None = Field(
+        None,
+        description="In which order the samples that leave this step go on; of a source or a select. "
+        "With `forge-run --budget`, the best part of a dataset is made first.",
     )
     note: str = Field("", description="Words for people.")
     matrix: Matrix = Field(

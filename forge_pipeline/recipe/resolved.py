@@ -72,6 +72,7 @@ class StepSpec:
         max_errors: failures that the step may have.
         cache: `auto`, `keep` or `off`.
         resources: `cpus`, `gpus`, `memory_bytes`, where given.
+        prioritise: `by` and `order`, or nothing.
         note: words for people.
         matrix: the value of each matrix dimension in this variant.
         base_id: the id as written in the recipe.
@@ -86,6 +87,7 @@ class StepSpec:
     max_errors: MaxErrors
     cache: str
     resources: Mapping[str, Json]
+    prioritise: Mapping[str, str]
     note: str
     matrix: Mapping[str, Json]
     base_id: str

@@ -53,6 +53,21 @@ class Start:
         return empty and not self.open and not self.outstanding
 
 
+def in_priority(node: Node, samples: Iterator[Sample]) -> Iterator[Sample]:
+    """Put first what a step's `prioritise` puts first; samples without the field last, equal ones by their keys."""
+    if not node.prioritise:
+        return samples
+    name, falling = node.prioritise["by"], node.prioritise["order"] == "descending"
+
+    def rank(sample: Sample) -> tuple[bool, float, str]:
+        value = sample.fields.get(name)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return True, 0.0, sample.key
+        return False, -value if falling else value, sample.key
+
+    return iter(sorted(samples, key=rank))
+
+
 def files_start(step: str) -> str:
     """Name the start where a source's files enter."""
     return f"{step}#files"

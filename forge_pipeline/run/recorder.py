@@ -19,6 +19,8 @@ from forge_pipeline.walk import DEVICE
 
 _ANNOUNCE_EVERY_S = 0.1
 _FAILURES_TOLD = 1000
+BUDGET_SPENT = "budget_spent"
+"""Why a sample was left that a run with a time limit did not come to."""
 
 
 class Recorder:
@@ -180,6 +182,19 @@ class Recorder:
         """Write down that a sample was dropped on purpose."""
         self._ledgers[step].dropped[reason] += 1
         self._reject(step, RejectRow(step, sample.key, "rejected", reason, "", values, sample.trail))
+
+    def leave(self, sample: Sample, branch: Branch) -> None:
+        """Write down that nothing is done with a sample in this run: its time is spent."""
+        steps = [(chain.node.id, "", chain.variant) for chain in branch.chains]
+        steps += [(measure.select, measure.port, measure.variant) for measure in branch.measures]
+        for step, port, variant in dict.fromkeys(steps):
+            left = through(sample, variant)
+            if port:
+                self.failed[step].add((port, left.key))
+            else:
+                self.enter(step)
+            self._ledgers[step].lasting = False
+            self.drop(step, left, BUDGET_SPENT, {})
 
     def fail(
         self,

@@ -22,6 +22,7 @@ from forge_pipeline.run.branches import (
     busy_keys,
     feeders,
     files_start,
+    in_priority,
     ranked_start,
     root_branch,
     waiting_branch,
@@ -65,6 +66,7 @@ class RunSettings:
         dry: look, decide, count; run nothing.
         memory_bytes: what the tasks that run at once may take together; 0 for a share of what is available.
         memory_available_bytes: what may be had at all; None to look.
+        deadline_s: when (monotonic seconds) no task is begun any more; what is known still goes on.
         recipe: which recipe this is, among those that share a cache: runs are compared with runs of the same.
     """
 
@@ -75,6 +77,7 @@ class RunSettings:
     memory_bytes: int = 0
     memory_available_bytes: int | None = None
     recipe: str = ""
+    deadline_s: float | None = None
 
 
 class Scheduler:
@@ -159,7 +162,7 @@ class Scheduler:
             self.index.record_config(doing.digest, canonical_json(doing.config))
         if node.shape == "source":
             branch = source_branch(self.graph, node, self._walked)
-            self._starts[files_start(node.id)] = Start(branch, self._files(node))
+            self._starts[files_start(node.id)] = Start(branch, in_priority(node, self._files(node)))
         if node.shape in ("source", "transform") and cuts(self.graph, node):
             self._starts[node.id] = Start(root_branch(self.graph, node.id, self._walked), deque(), open=True)
 
@@ -181,7 +184,7 @@ class Scheduler:
         """Let the rows of a complete dataset enter the workers."""
         branch = root_branch(self.graph, node.id, self._walked)
         if not branch.idle:
-            self._starts[node.id] = Start(branch, self.datasets.rows(node.id))
+            self._starts[node.id] = Start(branch, in_priority(node, self.datasets.rows(node.id)))
 
     def _feed_waiters(self, node: Node) -> None:
         """Let the rows of complete datasets go to the steps that wait for all of them, to know each one's rank."""
@@ -225,6 +228,9 @@ class Scheduler:
             return
         if self.settings.dry:
             self._tally(walk, sample, start.branch)
+            return
+        if self.settings.deadline_s is not None and time.monotonic() > self.settings.deadline_s:
+            self.recorder.leave(sample, start.branch)
             return
         start.outstanding += 1
 

@@ -33,6 +33,7 @@ def test_a_small_recipe_is_filled_with_defaults(load: Load) -> None:
             max_errors=MaxErrors(share=0.05),
             cache="auto",
             resources={},
+            prioritise={},
             note="",
             matrix={},
             base_id="photos",
