@@ -71,6 +71,7 @@ class Options:
         budget_s: begin no task after so many seconds; exports go to `PATH.budget`.
         store: URL of the store that payloads are shared by (default: what the profile says, else the cache's folder).
         profile: the file that says what is so on this machine (default: none).
+        ray_address: `auto`, `local`, HOST or HOST:PORT: asks for `ray` (default: what the profile says, else `auto`).
         command: what is typed to run this recipe again, where a run says so (default: `forge-run RECIPE`).
     """
 
@@ -89,6 +90,7 @@ class Options:
     budget_s: float | None = None
     store: str = ""
     profile: Path | None = None
+    ray_address: str = ""
     command: str = ""
 
 
@@ -488,7 +490,7 @@ class _Session:
             failures=tuple(replace(f, reproduce=self._reproduce(f)) for f in self.scheduler.failures),
             error=error,
             executor=self.choice.name,
-            workers=self.choice.workers,
+            workers=self.scheduler.jobs.slots,
         )
 
     def _takes_part(self, node: Node) -> bool:
@@ -687,11 +689,12 @@ def _session(recipe: Path, options: Options, announce: Announce, cache: Cache, d
     # Who runs one sample wants to see it break: a failure that is known is tried again.
     bench = Bench(cache.store, cache.index if options.only is None else WithoutFailures(cache.index))
     profile = load_profile(options.profile, cache.root)
-    asked = options.executor or graph.executor or profile.executor
+    asked = options.executor or ("ray" if options.ray_address else graph.executor or profile.executor)
     workers = options.workers or graph.workers or profile.workers
     machine = look_at_machine()
     choice = choose(graph.nodes, machine, asked, workers)
-    executor = open_executor(choice, bench, str(cache.index.path))
+    ray_address = options.ray_address or profile.ray_address
+    executor = open_executor(choice, bench, str(cache.index.path), graph.nodes, ray_address, workers)
     settings = RunSettings(
         options.directory,
         part=Part(options.sample, options.shard, options.only or ""),
@@ -750,6 +753,10 @@ def _check_partial(options: Options) -> None:
     Raises:
         CommandError: they do.
     """
+    if options.ray_address and options.executor not in (None, "ray"):
+        raise CommandError(
+            f"--ray-address asks for Ray, and --executor for {options.executor}", "leave one of them out"
+        )
     partial = _partial_options(options)
     if options.frozen and partial:
         raise CommandError(

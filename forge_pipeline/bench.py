@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,17 +23,29 @@ from forge_pipeline.step import Operator
 class Bench:
     """What a worker has at hand: payloads, what is known, operators ready to use. Safe for many threads."""
 
-    def __init__(self, store: Store, memory: Memory, codecs: Codecs | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        memory: Memory,
+        codecs: Codecs | None = None,
+        imported: Mapping[str, str] | None = None,
+    ) -> None:
+        """Lay it out.
+
+        Args:
+            imported: where files that the recipe imports lie on this machine, by the path that the recipe gives.
+        """
         self.store = store
         self.memory = memory
         self.codecs = codecs or Codecs()
         self.batch_sizes: dict[str, int] = {}
         """By step: how many values at once its model's device had memory for."""
+        self._imported = imported or {}
         self._operators: dict[tuple[OperatorRef, str], Operator] = {}
 
     def seeing(self, memory: Memory) -> Bench:
         """Return the same bench with another memory; operators that are ready stay ready."""
-        other = Bench(self.store, memory, self.codecs)
+        other = Bench(self.store, memory, self.codecs, self._imported)
         other._operators, other.batch_sizes = self._operators, self.batch_sizes
         return other
 
@@ -40,7 +53,8 @@ class Bench:
         """Return the operator with its parameters, built once."""
         key = (doing.operator, canonical_json(doing.params))
         if key not in self._operators:
-            cls = load_class(doing.operator)
+            ref = doing.operator
+            cls = load_class(replace(ref, file=self._imported.get(ref.file, ref.file)))
             self._operators[key] = cls(cls.Params.model_validate(dict(doing.params)))
         return self._operators[key]
 

@@ -170,6 +170,7 @@ def options(arguments: argparse.Namespace) -> Options:
         "shard",
         "only",
         "budget_s",
+        "ray_address",
     )
     return Options(
         directory=Path.cwd(),

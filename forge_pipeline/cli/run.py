@@ -66,6 +66,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where actions run: auto, inline, threads, processes or ray (default: what the recipe says, else auto, "
         "which `forge plan` explains)",
     )
+    parser.add_argument(
+        "--ray-address",
+        metavar="ADDR",
+        default="",
+        help="run on this Ray cluster: auto (the one that $RAY_ADDRESS names or that runs here, else one is started), "
+        "local (one is started here for this run), HOST or HOST:PORT; implies --executor ray",
+    )
     parser.add_argument("--workers", metavar="N", type=positive, help="how many run at once (default: one per core)")
     add_memory(parser)
     parser.add_argument(

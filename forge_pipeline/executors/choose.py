@@ -34,6 +34,9 @@ def choose(nodes: Iterable[Node], machine: Machine, asked: str | None = None, wo
     name, reason = (asked, "asked for") if asked and asked != "auto" else _by_work(nodes, machine)
     if name == "inline":
         return Choice(name, 1, reason)
+    if name == "ray" and workers is None:
+        # Which cluster that is, and how large, is known when its first task comes.
+        return Choice(name, machine.cores, f"{reason}; a worker for each core of the cluster, here {machine.cores}")
     if workers is not None:
         return Choice(name, workers, f"{reason}; {_count(workers)} asked for")
     if name == "processes":

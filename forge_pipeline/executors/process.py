@@ -9,8 +9,9 @@ import signal
 import tempfile
 import time
 import uuid
+from collections.abc import Mapping
 from concurrent.futures import TimeoutError as NotYet
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +33,16 @@ class WorkerSpec:
     """What a process needs to become a worker: plain values only.
 
     Attributes:
-        store: how the store of payloads is opened.
+        store: how the store of payloads is opened; None where payloads are carried.
         index: the index on this machine, to look up what was not sent along; None where it cannot be reached.
+        imported: where files that the recipe imports lie here, by the path that the recipe gives.
+        folder: where it works, for relative paths; empty for where this process does.
     """
 
-    store: StoreSpec
+    store: StoreSpec | None
     index: str | None = None
+    imported: Mapping[str, str] = field(default_factory=dict)
+    folder: str = ""
 
 
 class WorkerProcess:
@@ -160,7 +165,9 @@ def _begin(spec: WorkerSpec, beacon: str, parent: int) -> None:
     # Ctrl-C reaches every process of the terminal; what it means is for the run to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with(parent)
-    _WORKPLACE = Workplace(spec.store, spec.index, SharedBeacon(Path(beacon)))
+    if spec.folder and Path(spec.folder).is_dir():
+        os.chdir(spec.folder)
+    _WORKPLACE = Workplace(spec.store, spec.index, SharedBeacon(Path(beacon)), spec.imported)
 
 
 def _work(packed: bytes) -> bytes:

@@ -7,6 +7,7 @@ import os
 import sqlite3
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from forge_pipeline.beacon import Beacon
 from forge_pipeline.bench import Bench
 from forge_pipeline.cache.store import Payload, StoreSpec
 from forge_pipeline.cache.stores import open_store
+from forge_pipeline.executors.carried import CarriedStore, Delivery, Parcel
 from forge_pipeline.kernel_cache import place_kernel_cache
 from forge_pipeline.reuse import Memory, Nothing
 from forge_pipeline.task import Chunk, ChunkOutcome
@@ -25,17 +27,31 @@ _PARENT_EVERY_S = 0.5
 class Workplace:
     """Lives as long as its process."""
 
-    def __init__(self, store: StoreSpec, index: str | None, beacon: Beacon) -> None:
+    def __init__(
+        self, store: StoreSpec | None, index: str | None, beacon: Beacon, imported: Mapping[str, str] | None = None
+    ) -> None:
+        """Open what there is.
+
+        Args:
+            store: None where payloads are carried: they come with each chunk and go back with its outcome.
+            index: the run's index, where it can be read from here.
+            imported: see `Bench`.
+        """
         place_kernel_cache()
         self._beacon = beacon
         self._told = _Told()
         logging.getLogger().addHandler(self._told)
         memory: Memory = IndexReader(Path(index)) if index is not None else Nothing()
-        self._bench = Bench(open_store(store), memory)
+        self._carried = CarriedStore() if store is None else None
+        self._bench = Bench(self._carried or open_store(store), memory, imported=imported)  # type: ignore[arg-type]
 
     def run(self, chunk: Chunk) -> ChunkOutcome:
         """Do a chunk; what libraries and operators warn of goes back with it."""
+        if self._carried is not None:
+            self._carried.begin(chunk.payloads if isinstance(chunk, Parcel) else {})
         outcome = run_chunk(chunk, self._bench, self._beacon)
+        if self._carried is not None:
+            outcome = Delivery(outcome.number, outcome.outcomes, made=self._carried.end())
         told = self._told.taken()
         if told and outcome.outcomes:
             first, *others = outcome.outcomes

@@ -124,6 +124,11 @@ class Jobs:
         return len(self._out)
 
     @property
+    def slots(self) -> int:
+        """How many chunks run at once: of a cluster, as many as it had last."""
+        return self._executor.slots
+
+    @property
     def room(self) -> bool:
         """Whether another task may be submitted. One always may; it is held back here where its memory does not fit."""
         if not self._out:

@@ -49,7 +49,7 @@ def test_every_library_is_imported_in_its_rooms_alone() -> None:
 def test_what_is_said_not_to_be_imported_is_not() -> None:
     unused = {distribution for distribution, name, _ in CORE if name == "not imported"}
     modules = {"scikit-image": "skimage"}
-    coming = {"torch", "torchvision", "lpips", "pepedp", "pyiqa", "ray"}
+    coming = {"torch", "torchvision", "lpips", "pepedp", "pyiqa"}
     imported = {name for name, _ in _imports()}
     assert imported & ({modules.get(one, one) for one in unused} | coming) == set()
 

@@ -1,0 +1,455 @@
+"""Ray: the same bytes on one node, on three, and when one of them is gone; other code is refused; bytes that travel."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from forge_pipeline.cache.folder import FolderStore
+from forge_pipeline.cache.store import PayloadMissing
+from forge_pipeline.digest import digest_bytes
+from forge_pipeline.errors import CommandError, EnvironmentFault
+from forge_pipeline.events import WorkerLost
+from forge_pipeline.executors import carried, elsewhere
+from forge_pipeline.executors import ray as executor_module
+from forge_pipeline.executors.carried import CarriedStore
+from forge_pipeline.executors.ray import Address, Demand, demand_of, read_address
+from tests.engine.worlds import World
+from tests.executors.conftest import breaking
+
+pytest.importorskip("ray")
+
+# Ray leaves sockets and files to the garbage collector, and calls what its own libraries call old.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
+    pytest.mark.filterwarnings("ignore::FutureWarning:ray"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+MODEL = Path(__file__).with_name("model_steps.py")
+WAIT_S = 60
+STORE_BYTES = 80_000_000
+_FORGE_RUN = "import sys; from forge_pipeline.cli.main import forge_run; sys.exit(forge_run(sys.argv[1:]))"
+
+
+class Nodes:
+    """A cluster on this machine, of as many nodes (each a raylet of its own) as a test asks for."""
+
+    def __init__(self) -> None:
+        for name, value in executor_module._QUIET.items():
+            os.environ.setdefault(name, value)
+        from ray.cluster_utils import Cluster
+
+        head = {"num_cpus": 1, "object_store_memory": STORE_BYTES, "include_dashboard": False}
+        self._cluster = Cluster(initialize_head=True, head_node_args=head)
+        self._more: list[Any] = []
+
+    @property
+    def address(self) -> str:
+        return str(self._cluster.address)
+
+    def be(self, count: int) -> Nodes:
+        """Let so many nodes be there."""
+        while len(self._more) + 1 < count:
+            self.add(num_cpus=1)
+        while len(self._more) + 1 > count:
+            self.lose_one()
+        return self
+
+    def add(self, **resources: float) -> None:
+        """Start a node."""
+        self._more.append(self._cluster.add_node(object_store_memory=STORE_BYTES, **resources))
+
+    def lose_one(self) -> None:
+        """Kill a node, and all that runs on it."""
+        self._cluster.remove_node(self._more.pop(), allow_graceful=False)
+
+    def end(self) -> None:
+        """End them all."""
+        self._cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Nodes]:
+    """One cluster for all tests: a node takes seconds to start."""
+    made = Nodes()
+    yield made
+    made.end()
+
+
+def _slow(world: World, slow_s: float) -> None:
+    """Write a recipe whose second step takes its time."""
+    shutil.copy(MODEL, world.root / MODEL.name)
+    spelled = json.dumps({"marks": str(world.root / "marks"), "slow_s": slow_s})
+    world.recipe(
+        f"""
+        photos: {{use: toy.read, with: {{path: photos}}}}
+        slow: {{use: toy.slow, from: photos, with: {spelled}}}
+        more: {{use: toy.add, from: slow}}
+        out: {{use: toy.write, from: more, with: {{path: out}}}}
+        """,
+        **{"import": ["./toy_steps.py", "./model_steps.py"]},
+    )
+
+
+def _forget_marks(world: World) -> None:
+    for mark in (world.root / "marks").iterdir():
+        mark.unlink()
+
+
+def _wait_for_marks(world: World, count: int, processes: int = 1, running: subprocess.Popen[str] | None = None) -> None:
+    """Wait until so many images were begun, by so many processes."""
+    until = time.monotonic() + WAIT_S
+    names: list[str] = []
+    while len(names) < count or len({name.split("-")[1] for name in names}) < processes:
+        assert time.monotonic() < until, f"after {WAIT_S} s: {names}"
+        assert running is None or running.poll() is None, running.communicate()
+        time.sleep(0.02)
+        names = [mark.name for mark in (world.root / "marks").iterdir()]
+
+
+def _start(world: World, *words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", _FORGE_RUN, "toy.yaml", "--cache", "cache", *words],
+        cwd=world.root,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+# --- one cluster, node by node --------------------------------------------------------------------
+
+
+def test_one_node_gives_the_same_bytes_as_inline(world: World, nodes: Nodes) -> None:
+    breaking(world)
+    expected = world.run(cache="other")
+    world.forget_exports()
+    ran = world.run(executor=None, ray_address=nodes.be(1).address)
+    ran.same_as(expected)
+    assert (ran.result.executor, ran.result.workers) == ("ray", 1)
+    assert [path.suffix for path in world.payloads() if path.suffix == ".probe"] == []
+    world.run(executor="ray", ray_address="0.0.0.0:1").did_nothing()
+
+
+def test_a_sample_that_ends_or_holds_its_worker_is_set_aside(world: World, nodes: Nodes) -> None:
+    breaking(world, number=7, how="segv")
+    ran = world.run(executor="ray", ray_address=nodes.be(1).address)
+    (failure,) = ran.result.failures
+    assert (failure.sample, failure.reason) == ("photos/photo06.txt", "its worker was killed by SIGSEGV 3 times")
+    breaking(world, number=7, how="hang", resources="{timeout_s: 2}")
+    ran = world.run(executor="ray", ray_address=nodes.address)
+    (failure,) = ran.result.failures
+    assert (failure.sample, failure.reason) == ("photos/photo06.txt", "took longer than its `timeout_s` of 2 s")
+
+
+def test_a_worker_with_other_code_refuses(world: World, nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    breaking(world)
+    own = elsewhere.own_badge(["numpy"])
+    badge = elsewhere.Badge(own.engine, "0123456789abcdef", own.python, {"numpy": "1.0"})
+    monkeypatch.setattr(elsewhere, "own_badge", lambda libraries: badge)
+    with pytest.raises(EnvironmentFault) as caught:
+        world.run(executor="ray", ray_address=nodes.be(1).address)
+    host = os.uname().nodename
+    assert str(caught.value) == (
+        f"ray: a worker on {host} would give other results: the operators' code is {own.operators[:12]} there, "
+        f"0123456789ab in the run; numpy is {own.libraries['numpy']} there, 1.0 in the run\n"
+        "  hint: install the same versions on every node (pip install -c constraints.txt ...), then `ray stop` and "
+        "`ray start`"
+    )
+    assert world.payloads() == []
+
+
+def test_bytes_travel_where_nothing_is_shared(
+    world: World, nodes: Nodes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    world.recipe(
+        """
+        photos: {use: toy.read, with: {path: photos}}
+        parts: {use: toy.frames, from: photos, with: {size: 1}}
+        bright: {use: toy.keep, from: parts, with: {least: 4}}
+        more: {use: toy.add, from: bright, with: {by: draw}}
+        out: {use: toy.pair, from: {a: bright, b: more}, with: {path: out}}
+        """
+    )
+    expected = world.run(cache="other")
+    world.forget_exports()
+    _pretend_another_machine(monkeypatch)
+    ran = world.run(executor="ray", ray_address=nodes.be(1).address)
+    ran.same_as(expected)
+    host = os.uname().nodename
+    first = world.root / "photos/photo00.txt"
+    assert [note for note in ran.notes if note.startswith("ray: ")] == [
+        f"ray: {host} does not see the store (what the run has put there is not found): images travel with their tasks"
+    ]
+    assert first.exists()
+    world.run().did_nothing()
+
+
+def _pretend_another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tell workers of a machine that is not theirs, of a probe and of files that are not there."""
+    put_probe = elsewhere.put_probe
+
+    def put_and_remove(store: Any) -> Any:
+        payload, data = put_probe(store)
+        store.remove(payload)
+        return payload, data
+
+    monkeypatch.setattr(elsewhere, "put_probe", put_and_remove)
+    monkeypatch.setattr(elsewhere, "machine_identity", lambda: "another")
+    monkeypatch.setattr(executor_module, "file_stamp", lambda path: (0, 1))
+
+
+def test_a_step_that_asks_for_more_than_any_node_has_is_refused(world: World, nodes: Nodes) -> None:
+    breaking(world, resources="{cpus: 64}")
+    with pytest.raises(EnvironmentFault) as caught:
+        world.run(executor="ray", ray_address=nodes.be(1).address)
+    assert str(caught.value) == (
+        "ray: step 'photos' and what follows it ask for 64 cores, and no node has more than 1\n"
+        "  hint: lower the `resources` of the step, or start a node that has them before the run"
+    )
+
+
+def test_three_nodes_give_the_same_bytes_when_one_is_lost(world: World, nodes: Nodes) -> None:
+    _slow(world, 0.0)
+    expected = world.run(cache="other")
+    world.forget_exports()
+    nodes.be(3)
+    whole = world.run(cache="whole", executor="ray", ray_address=nodes.address)
+    whole.same_as(expected)
+    assert whole.result.workers == 3
+    world.forget_exports()
+    _slow(world, 0.7)
+    _forget_marks(world)
+
+    def lose() -> None:
+        _wait_for_marks(world, 3, processes=3)
+        nodes.lose_one()
+
+    thread = threading.Thread(target=lose)
+    thread.start()
+    ran = world.run(executor="ray", ray_address=nodes.address)
+    thread.join()
+    assert ran.trees == expected.trees
+    assert ran.digests == expected.digests
+    lost = {event.reason for event in ran.events if isinstance(event, WorkerLost)}
+    assert lost == {"its worker was lost with its node"}
+
+
+def test_a_run_whose_driver_is_killed_is_resumed_by_threads(world: World, nodes: Nodes) -> None:
+    _slow(world, 0.0)
+    expected = world.run(cache="other")
+    world.forget_exports()
+    _forget_marks(world)
+    _slow(world, 0.4)
+    with _start(world, "--ray-address", nodes.be(1).address) as process:
+        _wait_for_marks(world, 6, running=process)  # of 12; the index commits twice a second
+        process.kill()
+    _slow(world, 0.0)
+    ran = world.run(executor="threads", workers=2)
+    assert (ran.trees, ran.digests) == (expected.trees, expected.digests)
+    assert 0 < ran.counts("ran")["slow"] < 12
+
+
+def test_a_model_is_loaded_once_for_each_device(world: World, nodes: Nodes) -> None:
+    shutil.copy(MODEL, world.root / MODEL.name)
+    marks = world.root / "marks"
+    world.recipe(
+        f"""
+        photos: {{use: toy.read, with: {{path: photos}}, cache: keep}}
+        kept: {{use: toy.model, from: photos, with: {json.dumps({"marks": str(marks)})}}}
+        out: {{use: toy.write, from: kept, with: {{path: out}}}}
+        """,
+        **{"import": ["./toy_steps.py", "./model_steps.py"]},
+    )
+    expected = world.run(cache="other")
+    world.forget_exports()
+    _forget_marks(world)
+    nodes.be(1).add(num_cpus=2, num_gpus=2)
+    ran = world.run(executor="ray", ray_address=nodes.address)
+    nodes.be(1)
+    ran.same_as(expected)
+    devices = [mark.name.split("-")[1] for mark in marks.iterdir() if not mark.name.startswith("device-none")]
+    assert sorted(devices) == sorted(set(devices))
+    assert {"0"} <= set(devices) <= {"0", "1"}
+
+
+# --- a cluster that is started for the run --------------------------------------------------------
+
+
+def test_ctrl_c_ends_a_local_cluster_without_a_traceback(world: World) -> None:
+    _slow(world, 0.4)
+    with _start(world, "--ray-address", "local", "--workers", "2") as process:
+        _wait_for_marks(world, 4, running=process)
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 130, err
+    assert "Traceback" not in out + err
+    assert "interrupted" in err
+    _slow(world, 0.0)
+    ran = world.run(executor="threads", workers=2)
+    assert ran.result.status == "done"
+    assert 0 < ran.counts("ran")["slow"] < 12
+
+
+# --- without a cluster ----------------------------------------------------------------------------
+
+
+def test_an_address_that_does_not_answer_is_named(world: World) -> None:
+    breaking(world)
+    with pytest.raises(EnvironmentFault) as caught:
+        world.run(executor="ray", ray_address="127.0.0.1:1")
+    assert str(caught.value) == (
+        "ray: no cluster answers at 127.0.0.1:1 (connection refused)\n"
+        "  hint: ray start --head --port 1 on 127.0.0.1, or --ray-address local"
+    )
+
+
+def test_ray_that_is_not_installed_is_named(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    breaking(world)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(EnvironmentFault) as caught:
+        world.run(executor="ray")
+    assert str(caught.value) == (
+        "executor 'ray': Ray cannot be imported (import of ray halted; None in sys.modules)\n"
+        "  hint: pip install 'forge-pipeline[ray]'"
+    )
+
+
+def test_an_address_for_another_executor_is_refused(world: World) -> None:
+    breaking(world)
+    with pytest.raises(CommandError) as caught:
+        world.run(executor="threads", ray_address="local")
+    assert str(caught.value) == (
+        "--ray-address asks for Ray, and --executor for threads\n  hint: leave one of them out"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("auto", Address("auto")),
+        ("local", Address("local")),
+        ("gpu7", Address("gpu7", 6379)),
+        ("10.0.0.4:6380", Address("10.0.0.4", 6380)),
+    ],
+)
+def test_addresses_are_read(text: str, address: Address) -> None:
+    assert read_address(text) == address
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("ray://gpu7:10001", "--ray-address HOST:6379, typed on a machine of the cluster"),
+        ("gpu7:many", "--ray-address auto"),
+        (":6379", "--ray-address auto"),
+        ("local:6379", "--ray-address auto"),
+    ],
+)
+def test_other_addresses_are_refused(text: str, hint: str) -> None:
+    with pytest.raises(CommandError) as caught:
+        read_address(text)
+    assert str(caught.value) == (
+        f"Ray's address: found '{text}', expected auto, local, HOST or HOST:PORT\n  hint: {hint}"
+    )
+
+
+def test_a_chunk_asks_for_the_most_that_a_step_of_it_does(world: World) -> None:
+    from dataclasses import replace
+
+    from forge_pipeline import api
+
+    breaking(world, resources="{cpus: 2.5, gpus: 0.25, memory_bytes: 1000}")
+    graph, _ = api._compile(world.recipe_path, world.options())
+    asked = demand_of(graph.nodes)
+    assert asked == Demand(2.5, 0.25, 1000, holds_model=False)
+    assert asked.options(0.25) == {"num_cpus": 3.0, "num_gpus": 0.25, "memory": 1000}
+    assert demand_of([replace(graph.nodes[0], work="gpu")]) == Demand(1.0, None, 0, holds_model=True)
+    assert demand_of([]).options(0.0) == {"num_cpus": 1.0, "num_gpus": 0.0}
+
+
+def test_a_carried_store_holds_what_came_and_what_was_made() -> None:
+    store = CarriedStore()
+    store.begin({"given": b"abc", "damaged": b"abd"})
+    given = carried.Payload("given", digest_bytes(b"abc"), 3, ".png")
+    damaged = carried.Payload("damaged", digest_bytes(b"abc"), 3, ".png")
+    made = store.put("made", b"new", ".png")
+    assert (store.has(given), store.has(made)) == (True, True)
+    assert (store.read(given), store.read(made)) == (b"abc", b"new")
+    with pytest.raises(PayloadMissing):
+        store.read(damaged)
+    assert store.size().payload_bytes == 9
+    assert store.end() == (carried.Made("made", b"new", ".png"),)
+    assert (store.has(given), store.has(made)) == (False, False)
+
+
+def test_what_is_too_much_to_travel_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(carried, "CARRIED_MAX_BYTES", 2 << 20)
+    store = CarriedStore()
+    store.put("one", bytes(1 << 20), ".png")
+    with pytest.raises(EnvironmentFault) as caught:
+        store.put("two", bytes(3 << 20), ".png")
+    assert str(caught.value) == (
+        "ray: a chunk's new images are 4 MiB and would have to travel with a task, at most 2 MiB do\n"
+        "  hint: give all machines one store (--store URL), or the cache's folder and the sources at the same shared "
+        "paths"
+    )
+
+
+def test_a_file_that_an_operator_reads_and_a_worker_does_not_see_is_named(world: World) -> None:
+    from forge_pipeline import api
+    from forge_pipeline.sample import Sample
+    from forge_pipeline.task import Branch, Chain, Task
+
+    table = world.file("table.txt", "5")
+    world.recipe(
+        f"""
+        photos: {{use: toy.read, with: {{path: photos}}}}
+        more: {{use: toy.table, from: photos, with: {{table: "{table}"}}}}
+        """
+    )
+    graph, _ = api._compile(world.recipe_path, world.options())
+    branch = Branch("photos", (Chain(graph["more"], "", Branch("more")),))
+    task = Task(1, Sample("photos/a", "image", "d"), branch, 0)
+    checked: set[str] = set()
+    assert elsewhere.unseen_side_file(task, checked) is None
+    assert checked == {graph["more"].doing.digest}
+    table.write_text("6")
+    fault = elsewhere.unseen_side_file(task, set())
+    host = os.uname().nodename
+    hint = "\n  hint: put it at the same path on every node, or on a shared mount"
+    assert str(fault) == f"ray: operator 'toy.table' reads {table}, which is another file on {host}{hint}"
+    table.unlink()
+    fault = elsewhere.unseen_side_file(task, set())
+    assert str(fault) == f"ray: operator 'toy.table' reads {table}, which is not there on {host}{hint}"
+
+
+def test_a_worker_tells_whether_it_sees_the_store(world: World, tmp_path: Path) -> None:
+    breaking(world)
+    from forge_pipeline import api
+
+    graph, _ = api._compile(world.recipe_path, world.options())
+    store = FolderStore(tmp_path / "store")
+    index = world.file("index.sqlite", "")
+    setting = elsewhere.describe_run(graph.nodes, store, str(index))
+    seen = elsewhere.look_around(setting, tmp_path / "scratch")
+    assert (seen.sees_store, seen.store, seen.index) == (True, store.spec, str(index))
+    assert (
+        set(seen.imported)
+        == set(seen.imported.values())
+        == {str(world.root / "toy_steps.py"), str(world.root / "breaking_steps.py")}
+    )
+    assert not (tmp_path / "scratch").exists()
