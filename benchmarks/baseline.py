@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,15 @@ def as_json(rows: Sequence[Row], machine: Mapping[str, Any], command: str) -> st
     """Spell a measurement for machines."""
     told = [{**asdict(row), "reached": row.reached, "name": row.name} for row in rows]
     return json.dumps({"command": command, "machine": dict(machine), "rows": told}, indent=1) + "\n"
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Read the rows of a stored measurement."""
+    own = {field.name for field in fields(Row)}
+    return [
+        Row(**{name: value for name, value in row.items() if name in own})
+        for row in json.loads(path.read_text())["rows"]
+    ]
 
 
 def read_ratios(path: Path) -> dict[str, float]:

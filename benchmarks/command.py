@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from benchmarks.baseline import as_json, read_ratios, regressions
+from benchmarks.baseline import as_json, read_ratios, read_rows, regressions
 from benchmarks.case import Row
 from benchmarks.kernel_rows import kernel_rows
 from benchmarks.kernels import NAMES
@@ -16,9 +16,10 @@ from benchmarks.page import write_page
 from benchmarks.peers import missing
 from benchmarks.table import text_table, verdict
 
-# Whole jobs, each a function of its own; the last is left out unless it is asked for: it takes ten minutes.
-JOBS = ("end_to_end", "recipe", "engine_cost", "executors", "million")
-_ONLY_WHEN_NAMED = ("million",)
+# Whole jobs, each a function of its own; the last is left out unless it is asked for: it takes half an hour.
+JOBS = ("end_to_end", "recipe", "engine_cost", "executors", "scale")
+_ONLY_WHEN_NAMED = ("scale",)
+_NOT_QUICK = ("scale", "video")  # to make the clip takes longer than to measure it
 
 
 def main(given: Sequence[str]) -> int:
@@ -28,8 +29,11 @@ def main(given: Sequence[str]) -> int:
     for line in missing():
         _tell(line)
     found = machine()
-    usual = [name for name in (*NAMES, *JOBS) if name not in _ONLY_WHEN_NAMED]
+    usual = [name for name in (*NAMES, *JOBS) if name not in (_NOT_QUICK if arguments.quick else _ONLY_WHEN_NAMED)]
     rows = list(_measure(arguments.only or usual, arguments.quick))
+    if arguments.beside:
+        measured = {row.kernel for row in rows}
+        rows = [*(row for row in read_rows(arguments.beside) if row.kernel not in measured), *rows]
     print(text_table(rows))
     print(verdict(rows))
     if arguments.json:
@@ -53,7 +57,7 @@ def _measure(chosen: Sequence[str], quick: bool) -> Iterator[Row]:
 def _job(name: str) -> Callable[[bool, Callable[[str], None]], Iterator[Row]]:
     from benchmarks.end_to_end.recipe_rows import recipe_rows
     from benchmarks.end_to_end.rows import end_to_end_rows
-    from benchmarks.engine_cost.many import engine_cost_rows, million_rows
+    from benchmarks.engine_cost.many import engine_cost_rows, scale_rows
     from benchmarks.engine_cost.waiting import executor_rows
 
     return {
@@ -61,7 +65,7 @@ def _job(name: str) -> Callable[[bool, Callable[[str], None]], Iterator[Row]]:
         "recipe": recipe_rows,
         "engine_cost": engine_cost_rows,
         "executors": executor_rows,
-        "million": million_rows,
+        "scale": scale_rows,
     }[name]
 
 
@@ -79,6 +83,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the measurement for machines")
     parser.add_argument(
         "--compare", type=Path, metavar="BASELINE", help="name ratios that lost over 10 %% (exit code 1)"
+    )
+    parser.add_argument(
+        "--with",
+        dest="beside",
+        type=Path,
+        metavar="FILE",
+        help="add what a stored measurement (--json) has of the kernels and jobs that are not measured now",
     )
     parser.add_argument(
         "--write-page", action="store_true", help="write the table in docs/explanation/performance.md anew"

@@ -80,7 +80,7 @@ class Options:
     cache: Path | None = None
     executor: str | None = None
     workers: int | None = None
-    memory: str = ""
+    memory: str | None = None
     until: str | None = None
     sample: int | None = None
     frozen: bool = False

@@ -25,7 +25,7 @@ def recipe_rows(quick: bool, tell: Callable[[str], None]) -> Iterator[Row]:
         why = "not measured: pepedpid and imagehash are not installed"
         yield Row(_NAME, input_, _PEER, "ms/pair", missing=why)
         return
-    count, rounds = (12, 1) if quick else (60, 3)
+    count, rounds = (6, 1) if quick else (60, 3)
     script_s, engine_s = [], []
     with tempfile.TemporaryDirectory(prefix="forge-benchmark-") as folder:
         root = Path(folder)

@@ -29,7 +29,7 @@ Tell = Callable[[str], None]
 
 def end_to_end_rows(quick: bool, tell: Tell) -> Iterator[Row]:
     """Measure read + hash + decode + best tile + DPID + two PNGs of photographs of 2K."""
-    count, rounds = (20, 1) if quick else (200, 4)
+    count, rounds = (20, 1) if quick else (200, 3)
     with tempfile.TemporaryDirectory(prefix="forge-benchmark-") as folder:
         tell(f"{_KERNEL}: writing {count} photographs")
         job = Job(Path(folder), count)
@@ -46,11 +46,13 @@ def end_to_end_rows(quick: bool, tell: Tell) -> Iterator[Row]:
         tell(f"{_KERNEL}: one thread, {rounds} rounds")
         inline_ms, rows = _one_thread(job, name, rounds)
         yield from rows
-        tell(f"{_KERNEL}: where the time goes")
-        yield from _parts(job)
+        if not quick:
+            tell(f"{_KERNEL}: where the time goes")
+            yield from _parts(job)
         tell(f"{_KERNEL}: two threads")
         yield from _two_at_once(job, name, rounds)
-        yield from _beside_pepedp(job, name, inline_ms, tell, quick)
+        if not quick:
+            yield from _beside_pepedp(job, name, inline_ms, tell)
 
 
 def _one_thread(job: Job, name: str, rounds: int) -> tuple[float, list[Row]]:
@@ -107,13 +109,11 @@ def _two_at_once(job: Job, name: str, rounds: int) -> Iterator[Row]:
     yield Row(_KERNEL, told, peer, "images/s", ours, threads, ours / threads, 1 / _PROCESSES)
 
 
-def _beside_pepedp(job: Job, name: str, ours_ms: float, tell: Tell, quick: bool) -> Iterator[Row]:
+def _beside_pepedp(job: Job, name: str, ours_ms: float, tell: Tell) -> Iterator[Row]:
     version = PEERS["PepeDP"].version
     if not all(PEERS[peer].version for peer in ("PepeDP", "pepedpid", "pepeline")):
         return
     for scale, count, floor in _PEPEDP:
-        if quick and scale == 1:
-            continue  # it takes 5 s a photograph
         tell(f"{_KERNEL}: PepeDP at scale {scale}, {count} photographs")
         command = run_module("benchmarks.end_to_end.pepedp", job.photos, job.folder() / "pepedp", scale, count)
         told = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment(), check=False)

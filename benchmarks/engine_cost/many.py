@@ -22,7 +22,7 @@ Tell = Callable[[str], None]
 
 
 def engine_cost_rows(quick: bool, tell: Tell) -> Iterator[Row]:
-    """Measure 10,000 samples through a chain of three trivial operators, beside joblib.Memory; then memory."""
+    """Measure 10,000 samples through a chain of three trivial operators, beside joblib.Memory."""
     name, count, rounds = "engine_cost", 2_000 if quick else 10_000, 1 if quick else 5
     with tempfile.TemporaryDirectory(prefix="forge-benchmark-") as folder:
         root = Path(folder)
@@ -36,15 +36,15 @@ def engine_cost_rows(quick: bool, tell: Tell) -> Iterator[Row]:
         yield _at_most(name, f"{told}, cold, threads", "ms/sample", cold_ms, _COLD_MS)
         yield _at_most(name, f"{told}, unchanged", "s", best(again).cpu_s, _UNCHANGED_S)
         yield from _beside_joblib(root, count, rounds, cold_ms, best(again).cpu_s)
-        if not quick:
-            yield _flat(root, name, tell)
 
 
-def million_rows(quick: bool, tell: Tell) -> Iterator[Row]:
-    """Measure an unchanged run over a million samples; the cold run before it takes minutes."""
-    name, count = "million", 20_000 if quick else 1_000_000
+def scale_rows(quick: bool, tell: Tell) -> Iterator[Row]:
+    """Measure memory at 10,000 and 100,000 samples, and an unchanged run over a million; the cold one takes minutes."""
+    name, count = "scale", 20_000 if quick else 1_000_000
     with tempfile.TemporaryDirectory(prefix="forge-benchmark-") as folder:
         root = Path(folder)
+        if not quick:
+            yield _flat(root, name, tell)
         tell(f"{name}: writing {count:,} samples")
         write_shards(root / "shards", count, _SMALL_PX)
         recipe = write_trivial(root / "trivial", root / "shards", count)

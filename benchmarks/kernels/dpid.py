@@ -55,6 +55,7 @@ def _case(ratio: float, lam: float, floor: float, kind: type) -> Case:
         peers,
         {"pepedpid": PEERS["pepedpid"].version, "cv2 area": PEERS["cv2"].version},
         {"pepedpid": floor},
+        slow=lam == 1 or ratio == 8 or kind is np.float32,
     )
 
 

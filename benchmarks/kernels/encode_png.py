@@ -41,6 +41,7 @@ def _case(name: str, images: Sequence[Image], floor: float | None, size_floor: f
         {"cv2 default": floor} if floor else {},
         sizes=sizes,
         size_floors={"cv2 default": size_floor},
+        slow=len(images) == 1 and images[0].shape[0] > 512,
     )
 
 

@@ -18,7 +18,7 @@ def cases() -> Iterator[Case]:
     """Yield ten thousand, a hundred thousand (some of them identical) and a million hashes."""
     yield _pairs(10_000, 8, None, by_imagededup=True)
     yield _pairs(100_000, 8, 400, by_rows=True)
-    yield _pairs(100_000, 4, None)
+    yield _pairs(100_000, 4, None, slow=True)
     yield _pairs(1_000_000, 4, 3000, slow=True)
     yield _identical()
 
@@ -68,6 +68,7 @@ def _identical() -> Case:
         check,
         {},
         at_most_ms=400,
+        slow=True,
     )
 
 

@@ -126,7 +126,6 @@ def add_memory(parser: argparse.ArgumentParser) -> None:
         "--memory",
         metavar="SIZE",
         type=_memory_size,
-        default="",
         help="how much memory the tasks that run at once may take together, beyond what the process held at the start: "
         "512MB, 8GiB or 40%% of what is available (default: what the profile says, else 60%%)",
     )

@@ -91,7 +91,7 @@ def _command(name: str, summary: str) -> str:
     named = [action for action in parser._actions if not isinstance(action, argparse._HelpAction)]
     named.sort(key=lambda action: (bool(action.option_strings), action.dest == "debug"))
     usage = " ".join(["forge", name, *(_usage(action) for action in named if not action.option_strings), "[options]"])
-    rows = [f"| `{_cell(_spelling(action))}` | {_cell(action.help or '')} |" for action in named]
+    rows = [f"| `{_cell(_spelling(action))}` | {_cell((action.help or '').replace('%%', '%'))} |" for action in named]
     parts = [f"## forge {name}", _sentence(summary), f"```text\n{usage}\n```", "| | |\n|---|---|\n" + "\n".join(rows)]
     return "\n\n".join(parts + ([f"```text\n{parser.epilog}\n```"] if parser.epilog else []))
 

@@ -22,6 +22,7 @@ from forge_pipeline.errors import (
     PublicationError,
     RecipeError,
     RunFailed,
+    TooLarge,
     Where,
 )
 
@@ -56,6 +57,7 @@ HEAVY = (
         (FrozenDiffers("step 'a' differs"), 1, "step 'a' differs\n"),
         (PublicationError("a foreign file"), 1, "a foreign file\n"),
         (DataError("truncated", "cut short"), 1, "cut short\n"),
+        (TooLarge("needs 9 GiB, 8 GiB may be had"), 1, "needs 9 GiB, 8 GiB may be had\n"),
         (EnvironmentFault("torch is not installed"), 3, "torch is not installed\n"),
         (CacheLocked("the cache is held"), 3, "the cache is held\n"),
         (BrokenPromise("two results"), 1, "two results\n  [this is a bug]\n"),
@@ -93,7 +95,7 @@ def test_every_class_of_error_is_in_the_test_above() -> None:
         return {cls.__name__}.union(*(below(sub) for sub in cls.__subclasses__() if sub.__module__ == cls.__module__))
 
     tested = {"CommandError", "RecipeError", "ProfileError", "RunFailed", "FrozenDiffers", "DataError"}
-    tested |= {"PublicationError"}
+    tested |= {"PublicationError", "TooLarge"}
     tested |= {"EnvironmentFault", "CacheLocked", "BrokenPromise", "NondeterministicOperator"}
     assert below(ForgeError) - {"ForgeError", "Reject"} == tested
 
