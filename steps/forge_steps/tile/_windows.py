@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +15,9 @@ from forge_steps.metrics._luma import Image, full_scale, luma_dtype, readable
 Array = npt.NDArray[Any]
 Window = tuple[int, int, float]  # y, x, mean |Laplacian| of luma in 0..1
 
-# Positions of a row share one stored maximum: a placed tile spoils few of them, and only those are looked at again.
-_SEGMENT = 64
+# Neighbouring positions share one stored maximum, those of so many pixels of a row: a placed tile spoils few of them,
+# and only these are summed again.
+_SEGMENT_PX = 64
 
 
 def best_windows(
@@ -43,30 +44,146 @@ def best_windows(
         DataError: a mode that is not supported, or NaN.
     """
     lent = readable(image, who)
-    height, width = lent.shape[:2]
-    kind = luma_dtype(lent)
-    luma = np.empty((3, width), kind)
-    # The last `size_px` rows of |Laplacian|: 4 MB for a 2K photograph and tiles of 512. A full-size map of it
-    # costs three times the whole search in page faults.
-    ring = np.zeros((size_px, width), kind)
-    columns = np.zeros(width, np.int64)
     if max_tiles == 1:
-        found = [_best(lent, size_px, align_px, luma, ring, columns)]
+        found = [_best(lent, size_px, align_px, *_room(lent, size_px))]
     else:
-        down, across = (height - size_px) // align_px + 1, (width - size_px) // align_px + 1
-        scores = np.empty((down, across), np.int64)
-        peaks = np.empty((down, -(-across // _SEGMENT)), np.int64)
-        _score(lent, size_px, align_px, luma, ring, columns, scores, peaks)
         # The largest common area in pixels that is still allowed.
         shared_px = int(Fraction(str(max_overlap)) * size_px * size_px)
-        chosen = np.empty((max_tiles, 2), np.int64)
-        sums = np.empty(max_tiles, np.int64)
-        count = _choose(scores, peaks, size_px, align_px, shared_px, chosen, sums)
-        found = [
-            (y * align_px, x * align_px, total) for (y, x), total in zip(chosen[:count], sums[:count], strict=True)
-        ]
+        search = _Search(lent, size_px, align_px)
+        found = [(y * align_px, x * align_px, total) for y, x, total in _greedy(search, max_tiles, shared_px)]
     area = size_px * size_px * full_scale(lent)
     return [(int(y), int(x), int(total) / area) for y, x, total in found]
+
+
+def _room(image: Image, size_px: int) -> tuple[Array, Array, Array]:
+    """Return room for three rows of luma, for the last `size_px` rows of |Laplacian|, and for the sums of its columns.
+
+    For a 2K photograph and tiles of 512 that is 4 MB. A full-size map costs three times the search in page faults.
+    """
+    width, kind = image.shape[1], luma_dtype(image)
+    return np.empty((3, width), kind), np.zeros((size_px, width), kind), np.zeros(width, np.int64)
+
+
+class _Search(NamedTuple):
+    """An image, and what is looked for in it."""
+
+    image: Image
+    size_px: int
+    align_px: int
+
+    @property
+    def segment(self) -> int:
+        """How many positions of a row share a maximum."""
+        return max(1, _SEGMENT_PX // self.align_px)
+
+    @property
+    def down(self) -> int:
+        """How many positions there are from top to bottom."""
+        return int(self.image.shape[0] - self.size_px) // self.align_px + 1
+
+    @property
+    def across(self) -> int:
+        """How many positions there are from left to right."""
+        return int(self.image.shape[1] - self.size_px) // self.align_px + 1
+
+    def sums(self, first: int, last: int, segment: int) -> Array:
+        """Sum the windows of one segment in rows of positions `first` to `last`: (rows, positions) int64."""
+        left = segment * self.segment
+        sums = np.empty((last - first + 1, min(self.segment, self.across - left)), np.int64)
+        size, align = self.size_px, self.align_px
+        # With a pixel more on each side, where the image has one: what is mirrored at its border is mirrored here.
+        top, bottom = max(0, first * align - 1), last * align + size + 1
+        begin, end = max(0, left * align - 1), (left + sums.shape[1] - 1) * align + size + 1
+        part = np.ascontiguousarray(self.image[top:bottom, begin:end])
+        part.flags.writeable = False
+        _sum_part(part, size, align, *_room(part, size), first * align - top, left * align - begin, sums)
+        return sums
+
+
+# --- many windows, each the best that those before it allow ---------------------------------------
+
+
+def _greedy(search: _Search, max_tiles: int, shared_px: int) -> list[tuple[int, int, int]]:
+    """Take the largest allowed sum again and again: (y, x, sum), in positions.
+
+    What is held are the largest sums of segments. A map of all sums takes 8 bytes a pixel, 2.7 times an RGB image, and
+    writing it costs as much as the search; summing again around those few tiles that are placed costs less.
+    """
+    peaks = np.empty((search.down, -(-search.across // search.segment)), np.int64)
+    room = _room(search.image, search.size_px)
+    _score(*search, *room, search.segment, np.empty(search.across, np.int64), peaks)
+    del room
+    # A tile spoils a part of this segment: its peak is the most that is left, until the sums are known again.
+    stale = np.zeros(peaks.shape, np.bool_)
+    chosen: list[tuple[int, int, int]] = []
+    while len(chosen) < max_tiles:
+        y, segment = divmod(int(peaks.argmax()), peaks.shape[1])  # the first of equal ones
+        if peaks[y, segment] < 0:
+            break
+        if stale[y, segment]:
+            _refresh(search, peaks, stale, y, segment, chosen, shared_px)
+            continue
+        sums = _allowed(search, y, y, segment, chosen, shared_px)
+        x = segment * search.segment + int(sums[0].argmax())
+        chosen.append((y, x, int(peaks[y, segment])))
+        _spoil(search, peaks, stale, y, x, shared_px)
+    return chosen
+
+
+def _refresh(
+    search: _Search,
+    peaks: Array,
+    stale: Array,
+    y: int,
+    segment: int,
+    chosen: list[tuple[int, int, int]],
+    shared_px: int,
+) -> None:
+    """Sum again what is stale above and below a stale segment: its neighbours are as likely to be asked for next."""
+    fresh = np.flatnonzero(~stale[:, segment])
+    after = int(np.searchsorted(fresh, y))
+    first = int(fresh[after - 1]) + 1 if after > 0 else 0
+    last = int(fresh[after]) - 1 if after < fresh.size else len(stale) - 1
+    peaks[first : last + 1, segment] = _allowed(search, first, last, segment, chosen, shared_px).max(axis=1)
+    stale[first : last + 1, segment] = False
+
+
+def _allowed(
+    search: _Search, first: int, last: int, segment: int, chosen: list[tuple[int, int, int]], shared_px: int
+) -> Array:
+    """Sum a segment in some rows, -1 where a window shares more than is allowed with one of the chosen."""
+    sums = search.sums(first, last, segment)
+    size, align = search.size_px, search.align_px
+    ys = np.arange(first, last + 1)[:, None]
+    xs = segment * search.segment + np.arange(sums.shape[1])
+    for y, x, _ in chosen:
+        if (first - y) * align >= size or (y - last) * align >= size or np.abs(xs - x).min() * align >= size:
+            continue
+        high, wide = size - np.abs(ys - y) * align, size - np.abs(xs - x) * align
+        sums[(high > 0) & (wide > 0) & (high * wide > shared_px)] = -1
+    return sums
+
+
+def _spoil(search: _Search, peaks: Array, stale: Array, y: int, x: int, shared_px: int) -> None:
+    """Strike out the segments that a placed tile spoils whole, and mark those that it spoils in part."""
+    size, align = search.size_px, search.align_px
+    reach = (size - 1) // align
+    top, bottom = max(0, y - reach), min(search.down, y + reach + 1)
+    high = size - np.abs(np.arange(top, bottom) - y)[:, None] * align
+    # (size - dx) * high > shared  <=>  dx < size - shared / high
+    half_px = size - 1 - shared_px // high
+    half = half_px // align
+    left, right = max(0, x - reach) // search.segment, min(search.across - 1, x + reach) // search.segment + 1
+    begin = np.arange(left, right) * search.segment
+    end = np.minimum(begin + search.segment, search.across) - 1
+    touched = (half_px >= 0) & (x - half <= end) & (begin <= x + half)
+    whole = touched & (x - half <= begin) & (end <= x + half)
+    near = peaks[top:bottom, left:right]
+    near[whole] = -1
+    stale[top:bottom, left:right] = (stale[top:bottom, left:right] | touched) & (near >= 0)
+
+
+# --- sums -----------------------------------------------------------------------------------------
 
 
 def _advance_in_numpy(image: Image, y: int, size_px: int, luma: Array, ring: Array, columns: Array) -> None:
@@ -134,122 +251,102 @@ def _best(image: Image, size_px: int, align_px: int, luma: Array, ring: Array, c
 
 
 def _score_in_numpy(
-    image: Image, size_px: int, align_px: int, luma: Array, ring: Array, columns: Array, scores: Array, peaks: Array
+    image: Image,
+    size_px: int,
+    align_px: int,
+    luma: Array,
+    ring: Array,
+    columns: Array,
+    segment: int,
+    sums: Array,
+    peaks: Array,
 ) -> None:
     for y in range(image.shape[0]):
         _advance(image, y, size_px, luma, ring, columns)
         top = y - size_px + 1
         if top < 0 or top % align_px != 0:
             continue
-        row = scores[top // align_px]
-        row[:] = _sums_in_numpy(columns, size_px, align_px)
-        peaks[top // align_px] = np.maximum.reduceat(row, np.arange(0, row.size, _SEGMENT))
+        sums[:] = _sums_in_numpy(columns, size_px, align_px)
+        peaks[top // align_px] = np.maximum.reduceat(sums, np.arange(0, sums.size, segment))
 
 
 @kernel_or(_score_in_numpy)
 def _score(
-    image: Image, size_px: int, align_px: int, luma: Array, ring: Array, columns: Array, scores: Array, peaks: Array
+    image: Image,
+    size_px: int,
+    align_px: int,
+    luma: Array,
+    ring: Array,
+    columns: Array,
+    segment: int,
+    sums: Array,
+    peaks: Array,
 ) -> None:
-    """Write the sum of every aligned window, and the largest one of each segment of a row."""
+    """Write the largest sum of each segment; `sums` has room for those of one row."""
     for y in range(image.shape[0]):
         _advance(image, y, size_px, luma, ring, columns)
         top = y - size_px + 1
         if top < 0 or top % align_px != 0:
             continue
-        row = scores[top // align_px]
-        total = np.int64(0)
-        for x in range(size_px):
-            total += columns[x]
-        row[0] = total
-        if align_px == 1:
-            for x in range(1, row.size):
-                total += columns[x + size_px - 1] - columns[x - 1]
-                row[x] = total
-        else:
-            for x in range(1, (row.size - 1) * align_px + 1):
-                total += columns[x + size_px - 1] - columns[x - 1]
-                if x % align_px == 0:
-                    row[x // align_px] = total
-        for segment in range(peaks.shape[1]):
+        _sum_row(columns, 0, size_px, align_px, sums)
+        for k in range(peaks.shape[1]):
             peak = np.int64(-1)
-            for i in range(segment * _SEGMENT, min(row.size, (segment + 1) * _SEGMENT)):
-                peak = max(peak, row[i])
-            peaks[top // align_px, segment] = peak
-
-
-def _choose_in_numpy(
-    scores: Array, peaks: Array, size_px: int, align_px: int, shared_px: int, chosen: Array, sums: Array
-) -> int:
-    """Do what `_choose` does; windows that are spoilt lose their scores."""
-    best = peaks.max(axis=1)
-    reach = (size_px - 1) // align_px
-    for count in range(chosen.shape[0]):
-        y = int(best.argmax())
-        if best[y] < 0:
-            return count
-        x = int(scores[y].argmax())
-        chosen[count] = y, x
-        sums[count] = best[y]
-        for row in range(max(0, y - reach), min(len(scores), y + reach + 1)):
-            # As in `_spoil`.
-            half_px = size_px - 1 - shared_px // (size_px - abs(row - y) * align_px)
-            if half_px >= 0:
-                scores[row, max(0, x - half_px // align_px) : x + half_px // align_px + 1] = -1
-                best[row] = scores[row].max()
-    return len(sums)
-
-
-@kernel_or(_choose_in_numpy)
-def _choose(
-    scores: Array, peaks: Array, size_px: int, align_px: int, shared_px: int, chosen: Array, sums: Array
-) -> int:
-    """Take the largest allowed sum again and again. Positions here count in steps of `align_px`."""
-    for count in range(chosen.shape[0]):
-        best, best_y, best_segment = np.int64(-1), 0, 0
-        for y in range(peaks.shape[0]):
-            for segment in range(peaks.shape[1]):
-                if peaks[y, segment] > best:
-                    best, best_y, best_segment = peaks[y, segment], y, segment
-        if best < 0:
-            return count
-        best_x = best_segment * _SEGMENT
-        while scores[best_y, best_x] != best or _spoilt(best_y, best_x, chosen, count, size_px, align_px, shared_px):
-            best_x += 1
-        chosen[count, 0], chosen[count, 1] = best_y, best_x
-        sums[count] = best
-        _spoil(scores, peaks, size_px, align_px, shared_px, chosen, count + 1)
-    return len(sums)
+            for i in range(k * segment, min(sums.size, (k + 1) * segment)):
+                peak = max(peak, sums[i])
+            peaks[top // align_px, k] = peak
 
 
 @kernel
-def _spoilt(y: int, x: int, chosen: Array, count: int, size_px: int, align_px: int, shared_px: int) -> bool:
-    """Tell whether a window shares more than is allowed with one of the chosen."""
-    for k in range(count):
-        high = size_px - abs(y - chosen[k, 0]) * align_px
-        wide = size_px - abs(x - chosen[k, 1]) * align_px
-        if high > 0 and wide > 0 and high * wide > shared_px:
-            return True
-    return False
+def _sum_row(columns: Array, begin: int, size_px: int, align_px: int, sums: Array) -> None:
+    """Write the sums of the windows of one row, the first of which begins at column `begin`."""
+    total = np.int64(0)
+    for x in range(begin, begin + size_px):
+        total += columns[x]
+    sums[0] = total
+    if align_px == 1:
+        for x in range(1, sums.size):
+            total += columns[begin + x + size_px - 1] - columns[begin + x - 1]
+            sums[x] = total
+    else:
+        for x in range(1, (sums.size - 1) * align_px + 1):
+            total += columns[begin + x + size_px - 1] - columns[begin + x - 1]
+            if x % align_px == 0:
+                sums[x // align_px] = total
 
 
-@kernel
-def _spoil(scores: Array, peaks: Array, size_px: int, align_px: int, shared_px: int, chosen: Array, count: int) -> None:
-    """Bring the segments' maxima up to date after the last of the chosen was placed."""
-    placed_y, placed_x = chosen[count - 1, 0], chosen[count - 1, 1]
-    reach = (size_px - 1) // align_px
-    for y in range(max(0, placed_y - reach), min(scores.shape[0], placed_y + reach + 1)):
-        high = size_px - abs(y - placed_y) * align_px
-        # (size - dx) * high > shared  <=>  dx < size - shared / high
-        half_px = size_px - 1 - shared_px // high
-        if half_px < 0:
-            continue
-        half = half_px // align_px
-        first, last = max(0, placed_x - half), min(scores.shape[1] - 1, placed_x + half)
-        for segment in range(first // _SEGMENT, last // _SEGMENT + 1):
-            begin, end = segment * _SEGMENT, min(scores.shape[1], (segment + 1) * _SEGMENT)
-            peak = np.int64(-1)
-            if not (first <= begin and end - 1 <= last):
-                for x in range(begin, end):
-                    if scores[y, x] > peak and not _spoilt(y, x, chosen, count, size_px, align_px, shared_px):
-                        peak = scores[y, x]
-            peaks[y, segment] = peak
+def _sum_part_in_numpy(
+    part: Image,
+    size_px: int,
+    align_px: int,
+    luma: Array,
+    ring: Array,
+    columns: Array,
+    down: int,
+    right: int,
+    out: Array,
+) -> None:
+    for y in range(down + (len(out) - 1) * align_px + size_px):
+        _advance(part, y, size_px, luma, ring, columns)
+        top = y - size_px + 1 - down
+        if top >= 0 and top % align_px == 0:
+            out[top // align_px] = _sums_in_numpy(columns[right:], size_px, align_px)[: out.shape[1]]
+
+
+@kernel_or(_sum_part_in_numpy)
+def _sum_part(
+    part: Image,
+    size_px: int,
+    align_px: int,
+    luma: Array,
+    ring: Array,
+    columns: Array,
+    down: int,
+    right: int,
+    out: Array,
+) -> None:
+    """Write the sums of the windows of a part of an image, the first of which begins at row `down`, column `right`."""
+    for y in range(down + (out.shape[0] - 1) * align_px + size_px):
+        _advance(part, y, size_px, luma, ring, columns)
+        top = y - size_px + 1 - down
+        if top >= 0 and top % align_px == 0:
+            _sum_row(columns, right, size_px, align_px, out[top // align_px])
