@@ -12,6 +12,7 @@ from PIL import ImageCms
 from forge_pipeline.errors import DataError
 from forge_steps._image import Image
 from forge_steps._intent import Intent
+from forge_steps._modes import by_bands
 
 _INTENTS = {
     "perceptual": ImageCms.Intent.PERCEPTUAL,
@@ -51,13 +52,22 @@ def to_srgb(image: Image, icc: bytes, intent: Intent) -> Image:
         DataError: as `is_srgb`.
     """
     mode = _mode(icc, image.shape[2])
-    colours = np.repeat(image, 3, axis=2) if image.shape[2] == 1 and mode == "RGB" else image
-    converted = _through(_transform(icc, mode, intent)[0], colours, mode)
-    return converted[:, :, 1:2] if image.shape[2] == 1 else converted
+    transform = _transform(icc, mode, intent)[0]
+
+    def convert(part: Image) -> Image:
+        colours = np.repeat(part, 3, axis=2) if part.shape[2] == 1 and mode == "RGB" else part
+        converted = _through(transform, colours, mode)
+        return converted[:, :, 1:2] if part.shape[2] == 1 else converted
+
+    return by_bands(convert, image)
 
 
 def cmyk_to_rgb(image: Image) -> Image:
     """Convert CMYK (255 is full ink) to RGB without a profile: (255 - C)(255 - K) / 255, rounded to nearest."""
+    return by_bands(_cmyk_to_rgb, image)
+
+
+def _cmyk_to_rgb(image: Image) -> Image:
     light = np.uint32(255) - image.astype(np.uint32)
     return ((light[:, :, :3] * light[:, :, 3:] + np.uint32(127)) // np.uint32(255)).astype(np.uint8)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
 
 from forge_steps._image import Image
 
+# What a conversion needs beside its result then fits in a cache.
+_BAND_PX = 1 << 18
 _UNDONE = {1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 6: 8, 7: 7, 8: 6}
 
 
@@ -25,6 +28,24 @@ def oriented(image: Image, orientation: int) -> Image:
 def disoriented(image: Image, orientation: int) -> Image:
     """Undo `oriented`."""
     return oriented(image, _UNDONE[orientation])
+
+
+def by_bands(convert: Callable[[Image], Image], image: Image) -> Image:
+    """Convert an image band of rows by band of rows, so that a large one needs little beside its result.
+
+    Args:
+        convert: gives each pixel a new value, by nothing but its old one.
+        image: (H, W, C).
+    """
+    height, rows = len(image), max(1, _BAND_PX // image.shape[1])
+    first = convert(image[:rows])
+    if height <= rows:
+        return first
+    made = np.empty((height, *first.shape[1:]), first.dtype)
+    made[:rows] = first
+    for top in range(rows, height, rows):
+        made[top : top + rows] = convert(image[top : top + rows])
+    return made
 
 
 def full_value(image: Image) -> Any:
@@ -48,6 +69,10 @@ def over(image: Image, background: Literal["white", "black"]) -> Image:
     Integers are rounded to nearest, halves up, in exact arithmetic; floats are not rounded. Values are taken as they
     are stored (as browsers and editors do), not in linear light.
     """
+    return by_bands(lambda part: _over(part, background), image)
+
+
+def _over(image: Image, background: Literal["white", "black"]) -> Image:
     colour, alpha, full = image[:, :, :-1], image[:, :, -1:], full_value(image)
     if image.dtype == np.float32:
         laid: Image = colour * alpha + (full - alpha) * np.float32(background == "white")
@@ -65,8 +90,10 @@ def repeated_gray(image: Image) -> Image:
 
 def in_8_bits(image: Image) -> Image:
     """Scale uint16 or float32 (clipped to 0..1) to uint8, rounded to nearest, halves up."""
+    return image if image.dtype == np.uint8 else by_bands(_in_8_bits, image)
+
+
+def _in_8_bits(image: Image) -> Image:
     if image.dtype == np.uint16:
         return ((image.astype(np.uint32) * np.uint32(255) + np.uint32(32767)) // np.uint32(65535)).astype(np.uint8)
-    if image.dtype == np.float32:
-        return np.floor(np.clip(image, 0, 1).astype(np.float64) * 255 + 0.5).astype(np.uint8)
-    return image
+    return np.floor(np.clip(image, 0, 1).astype(np.float64) * 255 + 0.5).astype(np.uint8)
