@@ -64,7 +64,7 @@ def _failures(failures: Sequence[Failure]) -> list[str]:
         reason, *hints = failure.reason.splitlines()
         lines.append(f"  step '{failure.step}', sample '{failure.sample}': {reason}")
         lines += [hint for hint in hints if hint not in lines]
-        lines += [f"    {failure.reproduce}"] if failure.reproduce else []
+        lines += [f"    reproduce: {failure.reproduce}"] if failure.reproduce else []
     return lines
 
 

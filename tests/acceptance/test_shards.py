@@ -106,7 +106,7 @@ def test_what_a_failure_says_to_type_shows_it_again(tmp_path: Path) -> None:
     broken.write_bytes(photo.read_bytes()[:2000])
     done = machine.forge("run", "faulty.yaml")
     assert done.returncode == 0, done.stderr
-    [typed] = [line.strip() for line in done.stderr.splitlines() if line.startswith("    forge-run ")]
+    [typed] = [line[15:] for line in done.stderr.splitlines() if line.startswith("    reproduce: ")]
     assert typed == "forge-run faulty.yaml --only 'photos/a b.png' --until photos --executor inline"
     again = machine.forge("run", *shlex.split(typed)[1:], "--json")
     result = json.loads(again.stdout)

@@ -100,14 +100,17 @@ def test_options_have_their_defaults(engine, tmp_path) -> None:
         "cache": tmp_path / ".forge/cache",
         "executor": None,
         "workers": None,
+        "memory": None,
         "until": None,
         "sample": None,
         "frozen": False,
         "verify": 0,
         "shard": None,
         "only": None,
+        "budget_s": None,
         "store": "",
         "profile": None,
+        "ray_address": "",
         "command": "forge-run recipe.yaml",
     }
 
@@ -117,6 +120,7 @@ def test_every_option_reaches_the_engine(engine, tmp_path) -> None:
     typed = "--set vars.scale=2 --set steps.clean.with.keep=a=b --frozen --until hr --sample 3 --executor inline"
     more = ["--workers", "2", "--cache", "there", "--verify", "5", "--shard", "2/8", "--only", "photos/a b.png"]
     more += ["--store", "s3://bucket/prefix", "--profile", "machine.yaml"]
+    more += ["--memory", "512MB", "--budget", "1h30min", "--ray-address", "head:6379"]
     (tmp_path / "machine.yaml").touch()
     forge(["run", "recipe.yaml", *typed.split(), *more])
     options = engine.asked[0][1][1]
@@ -126,14 +130,17 @@ def test_every_option_reaches_the_engine(engine, tmp_path) -> None:
         "cache": tmp_path / "there",
         "executor": "inline",
         "workers": 2,
+        "memory": "512MB",
         "until": "hr",
         "sample": 3,
         "frozen": True,
         "verify": 5,
         "shard": (2, 8),
         "only": "photos/a b.png",
+        "budget_s": 5400.0,
         "store": "s3://bucket/prefix",
         "profile": tmp_path / "machine.yaml",
+        "ray_address": "head:6379",
         "command": "forge-run recipe.yaml --set vars.scale=2 --set steps.clean.with.keep=a=b --cache there "
         "--store s3://bucket/prefix --profile machine.yaml",
     }
@@ -153,6 +160,24 @@ def test_a_shard_is_counted_from_one(engine, capsys, typed, expected) -> None:
     assert forge_run(["recipe.yaml", "--shard", typed]) == 2
     assert capsys.readouterr().err == (
         f"forge-run: argument --shard: found '{typed}', expected {expected}\n  hint: forge-run --help\n"
+    )
+
+
+@pytest.mark.parametrize("typed", ["", "30", "-5s", "5 weeks", "0min", "1min2h"])
+def test_a_budget_is_a_time(engine, capsys, typed) -> None:
+    assert forge_run(["recipe.yaml", f"--budget={typed}"]) == 2
+    assert capsys.readouterr().err == (
+        f"forge-run: argument --budget: found '{typed}', expected a time such as 90s, 30min or 1h30min\n"
+        "  hint: forge-run --help\n"
+    )
+
+
+@pytest.mark.parametrize("typed", ["", "lots", "-1GB", "0%", "140%"])
+def test_memory_is_a_size_or_a_share(engine, capsys, typed) -> None:
+    assert forge_run(["recipe.yaml", f"--memory={typed}"]) == 2
+    assert capsys.readouterr().err == (
+        f"forge-run: argument --memory: found '{typed}', expected a size such as 512MB or 8GiB, or a share such as 40%\n"
+        "  hint: forge-run --help\n"
     )
 
 
