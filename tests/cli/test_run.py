@@ -176,7 +176,8 @@ def test_a_budget_is_a_time(engine, capsys, typed) -> None:
 def test_memory_is_a_size_or_a_share(engine, capsys, typed) -> None:
     assert forge_run(["recipe.yaml", f"--memory={typed}"]) == 2
     assert capsys.readouterr().err == (
-        f"forge-run: argument --memory: found '{typed}', expected a size such as 512MB or 8GiB, or a share such as 40%\n"
+        f"forge-run: argument --memory: found '{typed}', expected a size such as 512MB or 8GiB, or a share such as "
+        "40%\n"
         "  hint: forge-run --help\n"
     )
 
