@@ -372,12 +372,17 @@ def _existing(cache: Path, sharing: Sharing | None = None) -> Iterator[Cache]:
 
 @contextlib.contextmanager
 def _journalled(options: Options, announce: Announce) -> Iterator[tuple[Announce, Meter]]:
-    """Let the journal hear what a run announces, before anybody else does."""
+    """Let the journal hear what a run announces, before anybody else does, and each note once."""
     from forge_pipeline.report.journal import Journal
 
+    noted: set[str] = set()
     with Journal(_cache_root(options), announce) as journal:
 
         def both(event: Event) -> None:
+            if isinstance(event, Note):
+                if event.text in noted:  # every worker has its own copy of what warns
+                    return
+                noted.add(event.text)
             journal.announce(event)
             announce(event)
 

@@ -123,6 +123,12 @@ class ExecutorChosen(NamedTuple):
     memory_bytes: int = 0
 
 
+class WorkersCounted(NamedTuple):
+    """As many tasks run at once from now on: a cluster has other cores than this machine, and nodes come and go."""
+
+    workers: int
+
+
 class PhaseBegan(NamedTuple):
     """The run as a whole goes on to something else: the one before it has ended."""
 
@@ -335,6 +341,7 @@ class RunEnded:
 Event = (
     RunStarted
     | ExecutorChosen
+    | WorkersCounted
     | PhaseBegan
     | StepDecided
     | StepAdvanced

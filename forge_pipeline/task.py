@@ -323,10 +323,15 @@ class Whereabouts(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Tasks that one worker does one after the other: enough work to be worth the way to another process."""
+    """Tasks that one worker does one after the other: enough work to be worth the way to another process.
+
+    Attributes:
+        memory_bytes: the working set that is estimated for it.
+    """
 
     number: int
     tasks: tuple[Task | InspectionTask, ...]
+    memory_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,6 +342,7 @@ class ChunkOutcome:
         lost: how the worker ended: "was killed by SIGSEGV"; empty where it did not.
         expired: it was ended because a step took longer than its `timeout_s`.
         killed: it was killed from outside (for its memory, say), which may be no fault of what it did.
+        gone: it went with its machine, which says nothing of memory.
         at: where the worker was when it was lost, where that is known.
     """
 
@@ -345,6 +351,7 @@ class ChunkOutcome:
     lost: str = ""
     expired: bool = False
     killed: bool = False
+    gone: bool = False
     at: Whereabouts | None = None
 
 

@@ -119,7 +119,11 @@ def story_lines(story: Story, bottleneck: Bottleneck) -> list[str]:
 def _head_lines(story: Story) -> list[str]:
     from forge_pipeline.report.numbers import bytes_text, count_text, seconds_text
 
-    where = f"{story.executor}, {count_text(story.workers, 'worker')} on {count_text(story.cores, 'core')}"
+    cores = count_text(story.cores, "core")
+    # The journal is of the run's own machine, and workers of a cluster may be on others.
+    where = f"{story.executor}, {count_text(story.workers, 'worker')} " + (
+        f"of a cluster, the run itself on {cores}" if story.executor == "ray" else f"on {cores}"
+    )
     memory = f"peak memory {bytes_text(story.peak_rss_bytes) if story.peak_rss_bytes else 'was not measured'}"
     if story.available_least_bytes is not None:
         memory += f", and never less than {bytes_text(story.available_least_bytes)} to be had"

@@ -17,6 +17,8 @@ class Executor(Protocol):
     """How much work one chunk should be; 0 where a task alone costs nothing to hand over."""
     apart: bool
     """Whether tasks run where the index cannot be asked: what is known goes along with each."""
+    machines: float
+    """How many times this machine's memory its workers have between them."""
 
     def submit(self, chunk: Chunk) -> None:
         """Take a chunk."""

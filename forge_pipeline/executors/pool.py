@@ -82,6 +82,7 @@ class ThreadsExecutor(_Pool):
     name: ClassVar[str] = "threads"
     chunk_s = 0.0
     apart = False
+    machines = 1.0
 
     def __init__(self, bench: Bench, workers: int) -> None:
         super().__init__(workers)
@@ -150,6 +151,7 @@ class ProcessesExecutor(_Pool):
     # A task costs 0.2 to 2 s: the way to another process (0.2 ms) and back is nothing beside it.
     chunk_s = 0.5
     apart = True
+    machines = 1.0
 
     def __init__(self, spec: WorkerSpec, workers: int) -> None:
         super().__init__(workers)

@@ -97,7 +97,7 @@ class Supervisor:
             with tempfile.TemporaryDirectory(dir=self._scratch.name) as folder:
                 tasks = tuple(_with_file(task, sent.files or {}, far, Path(folder)) for task in chunk.tasks)
                 return self._process.run(
-                    Parcel(chunk.number, tasks, sent.payloads or {}) if blind else replace(chunk, tasks=tasks)
+                    Parcel(chunk.number, tasks, payloads=sent.payloads or {}) if blind else replace(chunk, tasks=tasks)
                 )
         except EnvironmentFault as error:
             return _broken(chunk, error)

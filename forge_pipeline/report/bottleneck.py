@@ -91,13 +91,13 @@ def _of_busy_workers(story: Story, phase: str, busy: float) -> Bottleneck:
     if story.gpu_busy is not None and story.gpu_busy >= _BUSY:
         return Bottleneck("gpu", share, f"{took}, and the GPU {_percent(story.gpu_busy)}", "a faster GPU, or a second")
     used, usable = story.cores_busy, min(story.workers, story.cores or story.workers)
-    if used is not None and used < _CORES_USED * usable:
+    if used is not None and used < _CORES_USED * usable and story.executor != "ray":  # whose workers may be elsewhere
         what = f"{took}, but used {used:.1f} of {_cores(usable)}"
         if story.machine_busy is not None and story.machine_busy >= _FULL:
             taken = f"{what}: other processes kept the machine {_percent(story.machine_busy)} busy"
             return Bottleneck("other_work", share, taken, "top  (and end what need not run now)")
         return Bottleneck("waiting", share, what, _advice_for_waiting(story))
-    if story.cores > story.workers:
+    if story.cores > story.workers and story.executor != "ray":
         advice = f"--workers {story.cores}: the machine has {_cores(story.cores)}"
     else:
         advice = f"a cheaper setting of '{name}', or more cores: all {story.workers} that it may use are at work"

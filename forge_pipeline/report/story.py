@@ -91,6 +91,8 @@ class Story:
         phases: seconds of each, in order; they add up to `seconds`.
         tasks: that came back.
         task_seconds: worker time of tasks that came back, by phase.
+        workers: how many tasks ran at once, last.
+        worker_seconds: that workers had, by phase: on a cluster their number changes.
         task_longest_s: worker time of the longest.
         waited_for_memory_s: while the next task was refused, until one was let in.
         deciding_seconds: of selects, in the scheduler's thread.
@@ -118,6 +120,7 @@ class Story:
     phases: Mapping[str, float]
     tasks: int
     task_seconds: Mapping[str, float]
+    worker_seconds: Mapping[str, float]
     task_longest_s: float
     waited_for_memory_s: float
     deciding_seconds: Mapping[str, float]
@@ -130,7 +133,7 @@ class Story:
 
     def busy(self, *phases: str) -> float | None:
         """Return the share of the workers' time that tasks took while phases lasted; None where no task ran."""
-        had = self.workers * sum(self.phases.get(phase, 0.0) for phase in phases)
+        had = sum(self.worker_seconds.get(phase, 0.0) for phase in phases)
         used = sum(self.task_seconds.get(phase, 0.0) for phase in phases)
         return min(1.0, used / had) if had and used else None
 
@@ -217,6 +220,9 @@ class _Reader:
         self._folder = folder
         self._started: dict[str, Any] = {}
         self._chosen: dict[str, Any] = {}
+        self._workers = 1
+        self._worker_seconds: defaultdict[str, float] = defaultdict(float)
+        self._workers_since = 0.0
         self._last: dict[str, Any] = {"t": 0.0, "event": ""}
         self._steps: dict[str, _Step] = {}
         self._phase = BEFORE
@@ -240,6 +246,7 @@ class _Reader:
         self._takers: dict[str, Callable[[dict[str, Any]], None]] = {
             "run_started": self._take_start,
             "executor_chosen": self._take_choice,
+            "workers_counted": self._take_workers,
             "phase_began": self._take_phase,
             "step_decided": self._take_decision,
             "step_advanced": self._take_counts,
@@ -287,6 +294,7 @@ class _Reader:
             phases=self._phases,
             tasks=self._tasks,
             task_seconds=dict(self._task_seconds),
+            worker_seconds=dict(self._worker_seconds),
             task_longest_s=self._task_longest_s,
             waited_for_memory_s=self._waited_s,
             deciding_seconds=dict(self._deciding),
@@ -304,10 +312,6 @@ class _Reader:
         since = now - max(self._came_back_at, self._phase_began)
         if out > 0:
             self._task_seconds[self._phase] += min(out, self._workers) * max(0.0, since)
-
-    @property
-    def _workers(self) -> int:
-        return int(self._chosen.get("workers", 0)) or 1
 
     def _step_story(self, step: _Step) -> StepStory:
         counts = step.counts
@@ -336,12 +340,22 @@ class _Reader:
 
     def _take_choice(self, line: dict[str, Any]) -> None:
         self._chosen = line
+        self._take_workers(line)
+
+    def _take_workers(self, line: dict[str, Any]) -> None:
+        self._count_workers_until(line["t"])
+        self._workers = int(line["workers"]) or 1
+
+    def _count_workers_until(self, at: float) -> None:
+        self._worker_seconds[self._phase] += self._workers * max(0.0, at - self._workers_since)
+        self._workers_since = max(at, self._workers_since)
 
     def _take_phase(self, line: dict[str, Any]) -> None:
         self._end_phase(line["t"])
         self._phase, self._phase_began = line["phase"], line["t"]
 
     def _end_phase(self, at: float) -> None:
+        self._count_workers_until(at)
         self._phases[self._phase] = self._phases.get(self._phase, 0.0) + max(0.0, at - self._phase_began)
 
     def _take_decision(self, line: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
@@ -26,6 +26,7 @@ from forge_pipeline.events import (
     TaskFinished,
     TaskSubmitted,
     WorkerLost,
+    WorkersCounted,
 )
 from forge_pipeline.executors.base import Executor
 from forge_pipeline.machine import release_freed_memory
@@ -118,6 +119,7 @@ class Jobs:
         self._waiting: deque[_Job] = deque()
         """Begun, and not let in: their working sets do not fit beside those of the tasks that are out."""
         self._refused: RefusalCause | None = None
+        self._slots = executor.slots
         self._watch: Watch | None = None
 
     def __len__(self) -> int:
@@ -187,7 +189,7 @@ class Jobs:
         in_use_bytes = self._in_use_bytes()
         chunk = self._chunks.pop(outcome.number)
         if outcome.lost:
-            if outcome.killed and self._watch is not None:
+            if outcome.killed and not outcome.gone and self._watch is not None:
                 self._tell(self._watch.worker_killed(in_use_bytes))
             self._lost(outcome, chunk)
         else:
@@ -270,7 +272,10 @@ class Jobs:
             # Here, since a run that does nothing need not measure anything.
             self._watch = Watch(self.budget, measure(self._executor.apart), release_freed_memory)
         self._announce(TaskSubmitted(number, chunk.step, len(chunk.jobs), chunk.pixels_bytes))
-        self._executor.submit(Chunk(number, tuple(job.task for job in chunk.jobs)))
+        self._executor.submit(Chunk(number, tuple(job.task for job in chunk.jobs), chunk.pixels_bytes))
+        if self._executor.slots != self._slots:
+            self._slots = self._executor.slots
+            self._announce(WorkersCounted(self._slots))
 
     def _settle(self, job: _Job, outcome: Outcome) -> None:
         self._out.pop(job.task.number)
@@ -306,10 +311,17 @@ class Jobs:
             return not self._chunks and not self._forming.jobs
         # It would be done after those of its chunk, not beside them.
         size_bytes = max(job.pixels_bytes, *(one.pixels_bytes for one in self._forming.jobs), 0)
-        return self.budget.admits(self._executor.slots, (c.pixels_bytes for c in self._chunks.values()), size_bytes)
+        return self.budget.admits(self._executor.slots, self._sizes_here(), self._here(size_bytes))
 
     def _in_use_bytes(self) -> int:
-        return in_use_bytes(self._executor.slots, (chunk.pixels_bytes for chunk in self._chunks.values()))
+        return in_use_bytes(self._executor.slots, self._sizes_here())
+
+    def _sizes_here(self) -> Iterator[int]:
+        return (self._here(chunk.pixels_bytes) for chunk in self._chunks.values())
+
+    def _here(self, size_bytes: int) -> int:
+        """Return this machine's share of a working set: the budget is of its memory, and others hold the rest."""
+        return int(size_bytes / self._executor.machines)
 
     def _look(self) -> None:
         """Hold the budget against the memory that is really held."""

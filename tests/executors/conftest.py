@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.engine.calls import CALLS, SWITCHES
 from tests.engine.worlds import World
+from tests.executors.clusters import Nodes
 
 STEPS = Path(__file__).with_name("breaking_steps.py")
 
@@ -18,6 +20,15 @@ def fresh_toys() -> None:
     """Let no switch or call of one test reach the next."""
     SWITCHES.clear()
     CALLS.clear()
+
+
+@pytest.fixture(scope="session")
+def nodes() -> Iterator[Nodes]:
+    """One cluster for all tests: a node takes seconds to start."""
+    pytest.importorskip("ray")
+    made = Nodes()
+    yield made
+    made.end()
 
 
 @pytest.fixture

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
+from forge_pipeline.events import Event, TaskFinished
 from forge_pipeline.executors import open as executors_open
 from forge_pipeline.executors.base import Executor
 from forge_pipeline.task import Chunk, ChunkOutcome
+from tests.executors.clusters import RAY_MARKS, Nodes, on_ray
 from tests.faults.conftest import Undisturbed, run_in_peace
 from tests.faults.worlds import PAIRS, World
 
@@ -23,7 +24,10 @@ EXECUTORS = [
     ("processes", 1),
     ("processes", 2),
     pytest.param("processes", 4, marks=pytest.mark.slow),
+    pytest.param("ray", 1, marks=RAY_MARKS),
+    pytest.param("ray", 3, marks=RAY_MARKS),
 ]
+"""With ray: so many nodes of one core."""
 
 
 @pytest.fixture(scope="module")
@@ -32,19 +36,28 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     return run_in_peace(World(tmp_path_factory.mktemp("undisturbed") / "world", PAIRS))
 
 
+def _where(request: pytest.FixtureRequest, executor: str, workers: int) -> dict[str, Any]:
+    """Return the options of a run; a cluster is started when the first test needs one."""
+    if executor != "ray":
+        return {"executor": executor, "workers": workers}
+    nodes: Nodes = request.getfixturevalue("nodes")
+    return {"executor": "ray", "ray_address": nodes.be(workers).address}
+
+
 @pytest.mark.parametrize(("executor", "workers"), EXECUTORS)
 def test_every_executor_gives_the_same_bytes(
-    tmp_path: Path, undisturbed: Undisturbed, executor: str, workers: int
+    request: pytest.FixtureRequest, tmp_path: Path, undisturbed: Undisturbed, executor: str, workers: int
 ) -> None:
     world = World(tmp_path / "world", PAIRS)
     sources = world.sources()
-    assert world.run(executor=executor, workers=workers).status == "done"
+    result = world.run(**_where(request, executor, workers))
+    assert (result.status, result.executor, result.workers) == ("done", executor, workers)
     assert world.outcome() == undisturbed.outcome
     assert frozenset(world.actions()) == undisturbed.actions
     assert world.sources() == sources
 
 
-@pytest.mark.parametrize("executor", ["inline", "threads", "processes"])
+@pytest.mark.parametrize("executor", ["inline", "threads", "processes", "ray"])
 def test_what_one_executor_did_no_other_does_again(tmp_path: Path, executor: str) -> None:
     world = World(tmp_path / "world", PAIRS)
     assert world.run(executor="processes", workers=2).status == "done"
@@ -62,9 +75,16 @@ class _Shuffled:
         self._random = random.Random(seed)
         self._held: list[ChunkOutcome] = []
         self._out = 0
-        self.slots = within.slots
         self.chunk_s = within.chunk_s
         self.apart = within.apart
+
+    @property
+    def slots(self) -> int:
+        return self._within.slots
+
+    @property
+    def machines(self) -> float:
+        return self._within.machines
 
     def submit(self, chunk: Chunk) -> None:
         self._out += 1
@@ -85,23 +105,45 @@ class _Shuffled:
         self._within.close(wait)
 
 
-@pytest.fixture(params=range(4))
-def shuffled(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """Let every executor give outcomes in another order."""
-    from forge_pipeline import api
+SHUFFLED = [
+    ("threads", 2),
+    ("threads", 3),
+    ("processes", 2),
+    ("processes", 3),
+    pytest.param("ray", 3, marks=RAY_MARKS),
+]
 
+
+@pytest.mark.parametrize(("executor", "workers"), SHUFFLED)
+def test_the_order_in_which_tasks_end_changes_nothing(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    undisturbed: Undisturbed,
+    monkeypatch: pytest.MonkeyPatch,
+    executor: str,
+    workers: int,
+) -> None:
     real = executors_open.open_executor
-
-    def shuffling(*given: Any, **named: Any) -> Any:
-        return _Shuffled(real(*given, **named), request.param)
-
-    monkeypatch.setattr(executors_open, "open_executor", shuffling)
-    assert api is not None
-    yield request.param
-
-
-def test_the_order_in_which_tasks_end_changes_nothing(tmp_path: Path, undisturbed: Undisturbed, shuffled: int) -> None:
+    monkeypatch.setattr(executors_open, "open_executor", lambda *given: _Shuffled(real(*given), seed=workers))
     world = World(tmp_path / "world", PAIRS)
-    executor = ("threads", "processes")[shuffled % 2]
-    assert world.run(executor=executor, workers=2).status == "done"
+    assert world.run(**_where(request, executor, workers)).status == "done"
     assert world.outcome() == undisturbed.outcome
+
+
+@on_ray
+def test_a_node_that_is_lost_changes_nothing(
+    nodes: Nodes, tmp_path: Path, undisturbed: Undisturbed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nodes.be(3)
+    world = World(tmp_path / "world", PAIRS)
+    lost: list[str] = []
+
+    def lose_one(event: Event) -> None:
+        if isinstance(event, TaskFinished) and not lost:
+            lost.append(event.step)
+            nodes.lose_one()
+
+    assert world.run(lose_one, executor="ray", ray_address=nodes.address).status == "done"
+    assert lost == ["photos"]
+    assert world.outcome() == undisturbed.outcome
+    assert capsys.readouterr().out == ""

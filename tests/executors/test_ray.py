@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,68 +23,17 @@ from forge_pipeline.events import WorkerLost
 from forge_pipeline.executors import carried, elsewhere
 from forge_pipeline.executors import ray as executor_module
 from forge_pipeline.executors.carried import CarriedStore
-from forge_pipeline.executors.ray import Address, Demand, demand_of, read_address
+from forge_pipeline.executors.ray_cluster import Address, read_address
 from tests.engine.worlds import World
+from tests.executors.clusters import RAY_MARKS, Nodes
 from tests.executors.conftest import breaking
 
 pytest.importorskip("ray")
 
-# Ray leaves sockets and files to the garbage collector, and calls what its own libraries call old.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
-    pytest.mark.filterwarnings("ignore::FutureWarning:ray"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = list(RAY_MARKS)
 MODEL = Path(__file__).with_name("model_steps.py")
 WAIT_S = 60
-STORE_BYTES = 80_000_000
 _FORGE_RUN = "import sys; from forge_pipeline.cli.main import forge_run; sys.exit(forge_run(sys.argv[1:]))"
-
-
-class Nodes:
-    """A cluster on this machine, of as many nodes (each a raylet of its own) as a test asks for."""
-
-    def __init__(self) -> None:
-        for name, value in executor_module._QUIET.items():
-            os.environ.setdefault(name, value)
-        from ray.cluster_utils import Cluster
-
-        head = {"num_cpus": 1, "object_store_memory": STORE_BYTES, "include_dashboard": False}
-        self._cluster = Cluster(initialize_head=True, head_node_args=head)
-        self._more: list[Any] = []
-
-    @property
-    def address(self) -> str:
-        return str(self._cluster.address)
-
-    def be(self, count: int) -> Nodes:
-        """Let so many nodes be there."""
-        while len(self._more) + 1 < count:
-            self.add(num_cpus=1)
-        while len(self._more) + 1 > count:
-            self.lose_one()
-        return self
-
-    def add(self, **resources: float) -> None:
-        """Start a node."""
-        self._more.append(self._cluster.add_node(object_store_memory=STORE_BYTES, **resources))
-
-    def lose_one(self) -> None:
-        """Kill a node, and all that runs on it."""
-        self._cluster.remove_node(self._more.pop(), allow_graceful=False)
-
-    def end(self) -> None:
-        """End them all."""
-        self._cluster.shutdown()
-
-
-@pytest.fixture(scope="module")
-def nodes() -> Iterator[Nodes]:
-    """One cluster for all tests: a node takes seconds to start."""
-    made = Nodes()
-    yield made
-    made.end()
 
 
 def _slow(world: World, slow_s: float) -> None:
@@ -367,20 +315,6 @@ def test_other_addresses_are_refused(text: str, hint: str) -> None:
     )
 
 
-def test_a_chunk_asks_for_the_most_that_a_step_of_it_does(world: World) -> None:
-    from dataclasses import replace
-
-    from forge_pipeline import api
-
-    breaking(world, resources="{cpus: 2.5, gpus: 0.25, memory_bytes: 1000}")
-    graph, _ = api._compile(world.recipe_path, world.options())
-    asked = demand_of(graph.nodes)
-    assert asked == Demand(2.5, 0.25, 1000, holds_model=False)
-    assert asked.options(0.25) == {"num_cpus": 3.0, "num_gpus": 0.25, "memory": 1000}
-    assert demand_of([replace(graph.nodes[0], work="gpu")]) == Demand(1.0, None, 0, holds_model=True)
-    assert demand_of([]).options(0.0) == {"num_cpus": 1.0, "num_gpus": 0.0}
-
-
 def test_a_carried_store_holds_what_came_and_what_was_made() -> None:
     store = CarriedStore()
     store.begin({"given": b"abc", "damaged": b"abd"})
@@ -410,7 +344,7 @@ def test_what_is_too_much_to_travel_is_refused(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_file_that_an_operator_reads_and_a_worker_does_not_see_is_named(world: World) -> None:
-    from forge_pipeline import api
+    from forge_pipeline.recipe_graph import compile_recipe
     from forge_pipeline.sample import Sample
     from forge_pipeline.task import Branch, Chain, Task
 
@@ -421,7 +355,7 @@ def test_a_file_that_an_operator_reads_and_a_worker_does_not_see_is_named(world:
         more: {{use: toy.table, from: photos, with: {{table: "{table}"}}}}
         """
     )
-    graph, _ = api._compile(world.recipe_path, world.options())
+    graph, _ = compile_recipe(world.recipe_path, world.options())
     branch = Branch("photos", (Chain(graph["more"], "", Branch("more")),))
     task = Task(1, Sample("photos/a", "image", "d"), branch, 0)
     checked: set[str] = set()
@@ -439,9 +373,9 @@ def test_a_file_that_an_operator_reads_and_a_worker_does_not_see_is_named(world:
 
 def test_a_worker_tells_whether_it_sees_the_store(world: World, tmp_path: Path) -> None:
     breaking(world)
-    from forge_pipeline import api
+    from forge_pipeline.recipe_graph import compile_recipe
 
-    graph, _ = api._compile(world.recipe_path, world.options())
+    graph, _ = compile_recipe(world.recipe_path, world.options())
     store = FolderStore(tmp_path / "store")
     index = world.file("index.sqlite", "")
     setting = elsewhere.describe_run(graph.nodes, store, str(index))

@@ -21,7 +21,9 @@ def story(tmp_path: Path) -> Story:
 
 
 def named(story: Story, **changes: Any) -> tuple[str, str, str]:
-    found = name_bottleneck(replace(story, **changes))
+    changed = replace(story, **changes)
+    had = {phase: changed.workers * seconds for phase, seconds in changed.phases.items()}
+    found = name_bottleneck(replace(changed, worker_seconds=had))
     assert 0 <= found.share <= 1
     return found.kind, found.sentence, found.advice
 

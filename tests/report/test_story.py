@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from forge_pipeline.events import AdmissionRefused, RunEnded, StepFinished, TaskSubmitted
+from forge_pipeline.events import AdmissionRefused, RunEnded, StepFinished, TaskSubmitted, WorkersCounted
 from forge_pipeline.report.journal import Journal
 from forge_pipeline.report.story import RunLine, find_run, list_runs, read_story
 from tests.report.journals import LR, PHOTOS, usual_run, without, write_journal
@@ -41,6 +41,13 @@ def test_workers_are_busy_for_what_their_tasks_took(tmp_path: Path) -> None:
     assert story.busy("samples") == pytest.approx(16 / 18)
     assert story.busy("exports") == 0.5
     assert story.busy("sources") is None
+
+
+def test_workers_of_a_cluster_count_for_as_long_as_they_are_there(tmp_path: Path) -> None:
+    timed = [*usual_run(), (2.0, WorkersCounted(4)), (7.0, WorkersCounted(3))]
+    story = read_story(write_journal(tmp_path, timed))
+    assert story.busy("samples") == 16 / (1 * 2 + 5 * 4 + 3 * 3)
+    assert story.workers == 3
 
 
 def test_the_machine_is_what_samples_say_of_it(tmp_path: Path) -> None:
