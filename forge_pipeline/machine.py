@@ -191,17 +191,41 @@ def own_memory(root: Path = _ROOT) -> Resident:
     Args:
         root: where /proc is looked for.
     """
-    found = {"VmRSS": 0, "VmHWM": 0}
-    for line in _read(root / "proc/self/status").splitlines():
-        name, _, value = line.partition(":")
-        if name in found:
-            found[name] = int(value.split()[0]) * 1024
-    if found["VmRSS"]:
-        return Resident(found["VmRSS"], max(found.values()))
+    told = _resident(root / "proc/self/status")
+    if told is not None:
+        return told
     import psutil
 
     now = int(psutil.Process().memory_info().rss)
     return Resident(now, max(now, own_peak_bytes(root)))
+
+
+def workers_memory(root: Path = _ROOT) -> dict[int, Resident]:
+    """Measure each process below this one, by its id; its peak is what it holds now where the system keeps no peaks.
+
+    Args:
+        root: where /proc is looked for.
+    """
+    import psutil
+
+    found: dict[int, Resident] = {}
+    for process in psutil.Process().children(recursive=True):
+        try:
+            told = _resident(root / f"proc/{process.pid}/status") or Resident(*[int(process.memory_info().rss)] * 2)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue  # it ended between being listed and being asked
+        found[process.pid] = told
+    return found
+
+
+def _resident(status: Path) -> Resident | None:
+    """Read what Linux tells of a process; None where it tells nothing."""
+    found = {"VmRSS": 0, "VmHWM": 0}
+    for line in _read(status).splitlines():
+        name, _, value = line.partition(":")
+        if name in found:
+            found[name] = int(value.split()[0]) * 1024
+    return Resident(found["VmRSS"], max(found.values())) if found["VmRSS"] else None
 
 
 def release_freed_memory() -> None:

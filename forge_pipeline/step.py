@@ -182,8 +182,9 @@ class Operator(ABC):
     """Distributions (as pip names them) whose version can change a result; all that the module's closure imports."""
     work: ClassVar[Work] = "cpu"
     memory_expansion: ClassVar[float] = 2.0
-    """Peak bytes in memory while it runs, its input and what it has just made included, as a multiple of its input's
-    decoded bytes (of a source: of the decoded image). Tasks are admitted by it: measure it on a large photograph.
+    """Peak bytes in memory while it runs, as a multiple of the decoded bytes of an RGB image: its input counts, what it
+    yields does not (see `Transform.child_share`); of a source, the decoded image counts, and its file does not.
+    Tasks are admitted by it: measure it on a large photograph.
     """
     draws: ClassVar[bool] = False
     """Uses `context.draw`: the recipe's seed and the step's salt enter its keys."""
@@ -233,6 +234,10 @@ class Source(Operator):
         An unreadable header gives fewer facts, never an error.
         """
 
+    def load_expansion(self, facts: Fields) -> float:
+        """Say what loading one file takes, as `memory_expansion` does, where that hangs on the facts of its header."""
+        return self.memory_expansion
+
     @abstractmethod
     def load(self, file: File, context: Context) -> Iterator[Child | Partial]:
         """Turn a file into one sample with an empty suffix; raises DataError or Reject by the stated policies."""
@@ -252,7 +257,9 @@ class Transform(Operator):
         """Yield children one by one; never change `value`. Raises DataError, or Reject before the first child."""
 
     def child_share(self) -> float:
-        """Say how many pixels a child has, as a share of its input's: what follows needs memory for those."""
+        """Say how many pixels a child has, as a share of its input's: it is held beside its input, and what follows
+        needs memory for it.
+        """
         return 1.0
 
     def child_px_max(self) -> int | None:

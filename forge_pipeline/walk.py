@@ -233,6 +233,8 @@ class Walk:
                 child = compose_child(node, parent, result, origin)
                 with clock.paused():
                     visits.append(self.visit(child, chain.branch, Now(content), origin))
+                # While the operator makes the next child, this one must not be held beside it.
+                del item, content
             if not made:
                 raise Reject("nothing", {})
             told = partial[-1] if partial else Partial("")

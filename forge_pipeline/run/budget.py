@@ -22,15 +22,15 @@ _CALM_SHARE = 0.9
 
 
 class Held(NamedTuple):
-    """Memory of a run.
+    """Memory of a run: of this process and of its workers.
 
     Attributes:
-        now_bytes: what this process and its workers hold.
-        peak_bytes: the most that this process ever held, with what its workers hold.
+        now_bytes: what is held now.
+        most_bytes: the most that was held since it was measured before, as far as that is known.
     """
 
     now_bytes: int
-    peak_bytes: int
+    most_bytes: int
 
 
 class Budget:
@@ -84,9 +84,7 @@ class Watch:
         self._measure = measure
         self._release = release
         self._clock = clock
-        start = measure()
-        self._start_bytes = start.now_bytes
-        self._peak_bytes = start.peak_bytes
+        self._start_bytes = measure().now_bytes
         self._looked_s = self._changed_s = clock()
         self._newest_then = 0
 
@@ -103,10 +101,7 @@ class Watch:
             return None
         self._looked_s = now_s
         held = self._measure()
-        # A peak between two looks counts as if we had seen it.
-        seen = held.peak_bytes if held.peak_bytes > self._peak_bytes else held.now_bytes
-        self._peak_bytes = max(self._peak_bytes, held.peak_bytes)
-        growth = seen - self._start_bytes
+        growth = held.most_bytes - self._start_bytes
         # A sample that is larger than the budget was let in alone, and its growth was foreseen.
         allowed = max(self._budget.limit_bytes, in_use_bytes)
         if growth > allowed:

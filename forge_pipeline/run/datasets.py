@@ -86,13 +86,13 @@ class Datasets:
             columns[name] = own[name] if name in own else tuple(sample.fields.get(name) for _, sample in rows)
         return Columns(tuple(key for key, _ in rows), tuple(sample.digest for _, sample in rows), columns)
 
-    def devices(self, node: Node, port: str) -> dict[str, Fields]:
-        """By sample key: which of its measures were taken elsewhere than on the device that they want, and where."""
-        found: dict[str, Fields] = {}
-        for label in node.metrics.get(port, {}):
-            name = f"{label}.{DEVICE}"
-            for key, device in self._index.measures(self._ledgers[node.id].dataset, port, name).items():
-                found[key] = {**found.get(key, {}), name: device}
+    def devices(self, node: Node) -> dict[tuple[str, str], Fields]:
+        """By port and sample key: which measures were taken elsewhere than on the device that they want, and where."""
+        found: dict[tuple[str, str], Fields] = {}
+        for port, metrics in node.metrics.items():
+            for name in (f"{label}.{DEVICE}" for label in metrics):
+                for key, device in self._index.measures(self._ledgers[node.id].dataset, port, name).items():
+                    found[port, key] = {**found.get((port, key), {}), name: device}
         return found
 
     def _keyed(self, ref: InputRef) -> Iterator[tuple[str, str, Sample]]:

@@ -3,34 +3,52 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 from forge_pipeline.compiled import Graph, Node
-from forge_pipeline.sample import Json, Sample
+from forge_pipeline.sample import Fields, Json, Sample
 from forge_pipeline.task import FILE_KIND, Branch, InspectionTask
 
-# Measured on a photograph of 48 megapixels: kept bytes are decoded beside what they are read from (2.1 times the
-# image), and encoded in pieces that are joined at the end (1.6 times; of noise, 3 times).
-_DECODED_FROM_STORE = 2.2
-_ENCODED = 2.2
+# Measured on photographs of 12 and 48 megapixels: kept bytes (half the image's, of noise as many) are inflated beside
+# it (2.0 times the image and those bytes); an image is encoded in pieces that are joined at the end (2.0 times; more
+# than 8 bits are turned round first: 3.0 times).
+_DECODED_FROM_STORE = 2.6
+_ENCODED, _ENCODED_DEEP = 2.2, 3.2
 # Where a file's header tells no size: as compressed as a photograph usually is.
 _PIXEL_BYTES_PER_FILE_BYTE = 10
 _BYTES = {"uint8": 1, "uint16": 2, "float32": 4}
 
 
+LoadExpansion = Callable[[Node, Fields], float]
+"""What a source's operator says of one file (`Source.load_expansion`), by the facts of its header."""
+
+
+class Need(NamedTuple):
+    """How much memory a task holds at most, and the step that is to thank for it."""
+
+    size_bytes: float
+    step: str
+
+
 class Size(NamedTuple):
-    """An image before it exists: how many pixels, and how many bytes each has when it is decoded."""
+    """An image before it exists: how many pixels and channels, and the bytes of each value."""
 
     pixels: float
-    pixel_bytes: float
+    channels: float = 3
+    value_bytes: float = 1
 
     @property
     def whole(self) -> float:
         """Return the bytes of all pixels."""
-        return self.pixels * self.pixel_bytes
+        return self.pixels * self.channels * self.value_bytes
+
+    def worked_on(self, expansion: float) -> float:
+        """Return the bytes of it with what a step holds beside it; most have a map or a plane, of gray as of RGB."""
+        return self.whole + max(0.0, expansion - 1) * self.pixels * max(3, self.channels) * self.value_bytes
 
 
-def working_set_bytes(graph: Graph, sample: Sample, branch: Branch) -> int:
+def working_set(graph: Graph, sample: Sample, branch: Branch, load_expansion: LoadExpansion) -> Need:
     """Estimate the most memory that a task holds at once: its sample, what its steps need, and what they make.
 
     What a step declares (`memory_expansion`) or a recipe says (`resources.memory_bytes`) counts with the step's input.
@@ -38,60 +56,70 @@ def working_set_bytes(graph: Graph, sample: Sample, branch: Branch) -> int:
     """
     size = _size(sample)
     if sample.kind == FILE_KIND:
-        file_bytes = _number(sample.fields.get("source.bytes"))
-        peaks = [_loading(graph, chain.node, chain.branch, size, file_bytes) for chain in branch.chains]
-        return int(max(peaks, default=0))
-    peak = _peak(graph, branch, size)
-    return int(peak if sample.kind == "video" else max(peak, size.whole * _DECODED_FROM_STORE))
+        needs = [_loading(graph, chain.node, chain.branch, sample.fields, load_expansion) for chain in branch.chains]
+        return max(needs, default=Need(0, branch.step))
+    need = _need(graph, branch, size)
+    return need if sample.kind == "video" else max(need, Need(size.whole * _DECODED_FROM_STORE, branch.step))
 
 
-def inspected_bytes(task: InspectionTask) -> int:
+def inspected(task: InspectionTask) -> Need:
     """Estimate the most memory that an export's look at one row holds: all its images, then what the look needs."""
-    whole = sum(_size(sample).whole for sample in task.samples.values())
-    return int(max(whole * _DECODED_FROM_STORE, _own(task.node, whole)))
+    sizes = [_size(sample) for sample in task.samples.values()]
+    looked_at = _said(task.node, sum(size.worked_on(task.node.memory_expansion) for size in sizes))
+    return Need(max(sum(size.whole for size in sizes) * _DECODED_FROM_STORE, looked_at), task.node.id)
 
 
-def _loading(graph: Graph, node: Node, below: Branch, size: Size, file_bytes: float) -> float:
+def _loading(graph: Graph, node: Node, below: Branch, facts: Fields, load_expansion: LoadExpansion) -> Need:
     if node.makes != "image":  # a video lies where it lies
-        return _number(node.resources.get("memory_bytes"))
-    return file_bytes + max(_own(node, size.whole), _peak(graph, below, size))
+        return Need(_said(node, 0), node.id)
+    size = _size_told(facts)
+    load = Need(_said(node, size.worked_on(load_expansion(node, facts))), node.id)
+    more = max(load, _need(graph, below, size))
+    return more._replace(size_bytes=more.size_bytes + _number(facts.get("source.bytes")))
 
 
-def _peak(graph: Graph, branch: Branch, size: Size) -> float:
-    whole = size.whole
-    peak = whole * _ENCODED if branch.store else whole
+def _need(graph: Graph, branch: Branch, size: Size) -> Need:
+    encoded = _ENCODED if size.value_bytes == 1 else _ENCODED_DEEP
+    need = Need(size.whole * encoded if branch.store else size.whole, branch.step)
     for measure in branch.measures:
         if measure.doing.reads != "header":
-            peak = max(peak, _own(graph[measure.select], whole))
+            need = max(need, Need(_own(graph[measure.select], size), measure.select))
     for chain in branch.chains:
-        child = _child(chain.node, size)
-        # What a step declares counts the child that it has just made, and so does what is done with the child.
-        below = max(0.0, _peak(graph, chain.branch, child) - child.whole)
-        peak = max(peak, _own(chain.node, whole) + below)
-    return peak
+        below = _need(graph, chain.branch, _child(chain.node, size))
+        own = _own(chain.node, size)
+        need = max(need, Need(own + below.size_bytes, chain.node.id if own > below.size_bytes else below.step))
+    return need
 
 
-def _own(node: Node, whole: float) -> float:
+def _own(node: Node, size: Size) -> float:
+    return _said(node, size.worked_on(node.memory_expansion))
+
+
+def _said(node: Node, estimate: float) -> float:
     said = node.resources.get("memory_bytes")
-    return _number(said) if said is not None else whole * node.memory_expansion
+    return estimate if said is None else _number(said)
 
 
 def _child(node: Node, size: Size) -> Size:
     pixels = size.pixels * node.child_share
-    return Size(pixels if node.child_px_max is None else min(pixels, node.child_px_max), size.pixel_bytes)
+    return size._replace(pixels=pixels if node.child_px_max is None else min(pixels, node.child_px_max))
 
 
 def _size(sample: Sample) -> Size:
     header = sample.header
-    if header:
-        pixel_bytes = _number(header.get("channels"), 3) * _BYTES.get(str(header.get("dtype")), 1)
-        return Size(_number(header.get("width")) * _number(header.get("height")), pixel_bytes)
-    facts = sample.fields
+    if not header:
+        return _size_told(sample.fields)
+    pixels = _number(header.get("width")) * _number(header.get("height"))
+    return Size(pixels, _number(header.get("channels"), 3), _BYTES.get(str(header.get("dtype")), 1))
+
+
+def _size_told(facts: Fields) -> Size:
+    """Say how large the image of a file is, by what its header told of it."""
     pixels = _number(facts.get("source.width")) * _number(facts.get("source.height"))
     if not pixels:
-        return Size(_number(facts.get("source.bytes")) * _PIXEL_BYTES_PER_FILE_BYTE, 1)
-    sample_bytes = math.ceil(_number(facts.get("source.bit_depth"), 8) / 8)
-    return Size(pixels, _number(facts.get("source.channels"), 3) * sample_bytes)
+        return Size(_number(facts.get("source.bytes")) * _PIXEL_BYTES_PER_FILE_BYTE / 3)
+    value_bytes = math.ceil(_number(facts.get("source.bit_depth"), 8) / 8)
+    return Size(pixels, _number(facts.get("source.channels"), 3), value_bytes)
 
 
 def _number(value: Json, default: float = 0) -> float:

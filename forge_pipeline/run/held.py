@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from forge_pipeline.machine import look_at_processes, own_memory
+from forge_pipeline.machine import Resident, own_memory, workers_memory
 from forge_pipeline.run.budget import Held
 
 # Libraries of a worker process, before it has an image: 180 to 230 MB. They are no working set, and whether so many
@@ -12,20 +12,35 @@ from forge_pipeline.run.budget import Held
 _WORKER_BYTES = 256 << 20
 
 
-def measure(apart: bool) -> Callable[[], Held]:
-    """Return what measures a run.
+class Gauge:
+    """Measures a run, and remembers the peaks of its processes: one between two looks counts as if it had been seen.
 
     Args:
         apart: its workers are processes below this one.
+        own: measures this process.
+        workers: measures each process below it.
     """
-    return _with_workers if apart else _alone
 
+    def __init__(
+        self,
+        apart: bool,
+        own: Callable[[], Resident] = own_memory,
+        workers: Callable[[], Mapping[int, Resident]] = workers_memory,
+    ) -> None:
+        self._apart = apart
+        self._own = own
+        self._workers = workers
+        self._peaks: dict[int, int] = {}
 
-def _alone() -> Held:
-    return Held(*own_memory())
-
-
-def _with_workers() -> Held:
-    own, found = own_memory(), look_at_processes()
-    workers = max(0, found.workers_rss_bytes - (len(found.cpu_seconds) - 1) * _WORKER_BYTES)
-    return Held(own.now_bytes + workers, own.peak_bytes + workers)
+    def measure(self) -> Held:
+        """Return what is held now, and the most since the last time."""
+        found = {0: self._own(), **(self._workers() if self._apart else {})}
+        now = most = 0
+        for process, (now_bytes, peak_bytes) in found.items():
+            # A peak that is as high as it was tells nothing of what happened since.
+            new_peak = peak_bytes > self._peaks.get(process, 0)
+            libraries = _WORKER_BYTES if process else 0
+            now += max(0, now_bytes - libraries)
+            most += max(0, (peak_bytes if new_peak else now_bytes) - libraries)
+        self._peaks = {process: resident.peak_bytes for process, resident in found.items()}
+        return Held(now, most)

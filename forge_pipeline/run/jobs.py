@@ -32,10 +32,11 @@ from forge_pipeline.executors.base import Executor
 from forge_pipeline.machine import release_freed_memory
 from forge_pipeline.reuse import Watched
 from forge_pipeline.run.budget import Budget, Watch, in_use_bytes
-from forge_pipeline.run.estimate import inspected_bytes, working_set_bytes
-from forge_pipeline.run.held import measure
+from forge_pipeline.run.estimate import inspected, working_set
+from forge_pipeline.run.held import Gauge
 from forge_pipeline.run.pace import Pace
-from forge_pipeline.sample import Sample
+from forge_pipeline.sample import Fields, Sample
+from forge_pipeline.step import Source
 from forge_pipeline.task import Branch, Chunk, ChunkOutcome, InspectionTask, Known, Outcome, Task, failed_outcome
 from forge_pipeline.walk import Walk
 
@@ -57,6 +58,8 @@ class _Job:
     expiries: int = 0
     alone: bool = False
     """Nothing else may be out while it is."""
+    needy: str = ""
+    """The step that needs most of its memory."""
 
     @property
     def step(self) -> str:
@@ -166,14 +169,16 @@ class Jobs:
         self._serial += 1
         known = self._known(sample, branch) if self._executor.apart else None
         task = Task(self._serial, sample, branch, self._seed, ignore_known, known)
-        self._begin(_Job(task, keys, working_set_bytes(self._graph, sample, branch), then))
+        need = working_set(self._graph, sample, branch, self._load_expansion)
+        self._begin(_Job(task, keys, int(need.size_bytes), then, needy=need.step))
 
     def submit_inspection(self, node: Node, samples: dict[str, Sample], then: Callable[[Outcome], None]) -> None:
         """Let a worker inspect one joined row of an export."""
         self._serial += 1
         known = self._payloads(samples.values()) if self._executor.apart else None
         task = InspectionTask(self._serial, node, samples, known)
-        self._begin(_Job(task, (), inspected_bytes(task), then))
+        need = inspected(task)
+        self._begin(_Job(task, (), int(need.size_bytes), then, needy=need.step))
 
     def take(self) -> None:
         """Wait for one chunk to come back and do what is to be done with each of its tasks.
@@ -270,7 +275,7 @@ class Jobs:
         self._refused = None
         if self._watch is None:
             # Here, since a run that does nothing need not measure anything.
-            self._watch = Watch(self.budget, measure(self._executor.apart), release_freed_memory)
+            self._watch = Watch(self.budget, Gauge(self._executor.apart).measure, release_freed_memory)
         self._announce(TaskSubmitted(number, chunk.step, len(chunk.jobs), chunk.pixels_bytes))
         self._executor.submit(Chunk(number, tuple(job.task for job in chunk.jobs), chunk.pixels_bytes))
         if self._executor.slots != self._slots:
@@ -300,6 +305,11 @@ class Jobs:
         self._announce(TaskFinished(outcome.number, chunk.step, len(chunk.jobs), status, seconds))  # type: ignore[arg-type]
 
     # --- memory -----------------------------------------------------------------------------------
+
+    def _load_expansion(self, node: Node, facts: Fields) -> float:
+        """Ask a source what loading a file of its takes."""
+        operator = self._bench.operator(node.doing)
+        return operator.load_expansion(facts) if isinstance(operator, Source) else node.memory_expansion
 
     def _let_in(self) -> None:
         """Let in what waits, in its order, as far as it fits now."""
@@ -360,8 +370,8 @@ class Jobs:
             message = f"it ran out of memory with nothing beside it; {available}"
         else:
             message = f"its working set is estimated at {job.pixels_bytes / (1 << 20):,.0f} MiB, and {available}"
-        hint = f"\n  hint: run it on a larger machine, or set `resources: {{memory_bytes: N}}` on '{job.step}'"
-        self._settle(job, failed_outcome(job.task, job.step, "too_large", message + hint))
+        hint = f"\n  hint: run it on a larger machine, or set `resources: {{memory_bytes: N}}` on '{job.needy}'"
+        self._settle(job, failed_outcome(job.task, job.needy, "too_large", message + hint))
 
     # --- what went with a worker ------------------------------------------------------------------
 

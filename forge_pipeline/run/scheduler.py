@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -36,7 +36,7 @@ from forge_pipeline.run.part import Part, is_barrier
 from forge_pipeline.run.recorder import Recorder
 from forge_pipeline.run.repairs import Repairs
 from forge_pipeline.run.sources import digest_of, file_sample, identify
-from forge_pipeline.sample import Link, Sample
+from forge_pipeline.sample import Fields, Link, Sample
 from forge_pipeline.task import (
     Branch,
     Done,
@@ -332,14 +332,16 @@ class Scheduler:
             ledger.planned += 1
             return
         ledger.actions += 1
+        # What was measured elsewhere than it should be does not last; where all does, nobody need look.
+        devices = {} if ledger.lasting else self.datasets.devices(node)
         if known is not None:
             ledger.reused += 1
             self.recorder.announce(Decided(node.id, len(tables["in"].keys), 0.0, reused=True))
-            self._apply_verdicts(node, read_result(known))
+            self._apply_verdicts(node, read_result(known), devices)
         else:
-            self._apply_verdicts(node, self._decide_now(node, key, inputs, tables))
+            self._apply_verdicts(node, self._decide_now(node, key, inputs, tables, lasting=not devices), devices)
 
-    def _decide_now(self, node: Node, key: str, inputs: list[str], tables: dict[str, Columns]) -> Result:
+    def _decide_now(self, node: Node, key: str, inputs: list[str], tables: dict[str, Columns], lasting: bool) -> Result:
         started = time.perf_counter()
         result = run_decide(node.doing, tables, self.bench)
         seconds = time.perf_counter() - started
@@ -347,21 +349,19 @@ class Scheduler:
         ledger.seconds += seconds
         ledger.ran += 1
         self.recorder.announce(Decided(node.id, len(tables["in"].keys), round(seconds, 6)))
-        if node.cached:
+        if node.cached and lasting:
             self.recorder.record_action(Done(key, node.doing, inputs, result, "ran", seconds), node.use)
         return result
 
-    def _apply_verdicts(self, node: Node, result: Result) -> None:
+    def _apply_verdicts(self, node: Node, result: Result, devices: Mapping[tuple[str, str], Fields]) -> None:
         failed = self.recorder.failed[node.id]
         verdicts = iter(result.value)
-        # What was measured elsewhere than it should be does not last; where all does, nobody need look.
-        devices = {} if self.ledgers[node.id].lasting else self.datasets.devices(node, "in")
         for key, sample in self.datasets.merged(node, "in"):
             self.ledgers[node.id].entered += 1
             if ("in", key) in failed:
                 continue
             reason, fields = next(verdicts)
-            fields = {**fields, **devices.get(key, {})}
+            fields = {**fields, **devices.get(("in", key), {})}
             if reason:
                 self.recorder.drop(node.id, replace(sample, key=key), reason, fields)
             else:

@@ -110,7 +110,8 @@ class Deterministic(Transform):
     libraries = KERNELS
     many = True
     draws = True
-    memory_expansion = 3.0
+    # 64 rows of float64, and the noise drawn for them.
+    memory_expansion = 1.5
 
     def fields_read(self) -> frozenset[str]:
         """Name the sample key, its index or the id field, where the seeding takes them."""

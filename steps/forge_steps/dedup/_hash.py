@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from forge_pipeline.step import Metric, metric
 from forge_steps._libraries import KERNELS
+from forge_steps._modes import by_bands
 from forge_steps.metrics._kernel import kernel, kernel_or
 from forge_steps.metrics._luma import BLUE, GREEN, LUMA_BITS, RED, Image, readable
 
@@ -37,6 +38,7 @@ class DctHash(Metric):
     direction = "neither"
     source = "DCT hash of pHash (Zauner 2010), bits as in imagehash.phash: 32 x 32 luma, 8 x 8 lowest DCT-II > median"
     libraries = KERNELS
+    memory_expansion = 1.6
 
     def measure(self, value: Image) -> str:
         """Return the hash. Raises DataError for an unsupported mode or NaN."""
@@ -64,7 +66,7 @@ def _hash(image: Image, who: str) -> tuple[int, bool]:
     """Return the hash, and whether the image is flat."""
     lent = readable(image, who)
     if lent.dtype == np.float32:
-        lent = np.rint(np.clip(lent, 0, 1) * np.float32(65535)).astype(np.uint16)
+        lent = by_bands(_in_16_bits, lent)
         lent.flags.writeable = False
     height, width, channels = lent.shape
     top = int(np.iinfo(lent.dtype).max)
@@ -75,6 +77,10 @@ def _hash(image: Image, who: str) -> tuple[int, bool]:
         _sum_over_gray(lent, top, sums)
     bits, flat = _bits(sums, float(height * width) * float(top << LUMA_BITS), _COSINES)
     return int(bits), bool(flat)
+
+
+def _in_16_bits(image: Image) -> Image:
+    return np.rint(np.clip(image, 0, 1) * np.float32(65535)).astype(np.uint16)
 
 
 def _sum_dtype(image: Image) -> type[np.signedinteger[Any]]:

@@ -100,7 +100,6 @@ class Iqa(Select):
     params: IqaParams
     libraries = KERNELS
     work = "cpu"
-    memory_expansion = 6.0
 
     def __init__(self, params: IqaParams) -> None:
         super().__init__(params)

@@ -70,6 +70,7 @@ class Blockiness(Metric):
     unit = "sum of 64 relative differences"
     source = "Bhardwaj & Pankajakshan 2018; Ohtani et al. 2024 (DiverSeg); threshold 30: BHI filtering"
     libraries = KERNELS
+    memory_expansion = 2.5
 
     def measure(self, value: Image) -> float:
         """Return the score. Raises DataError for an unsupported mode, NaN, or an image that is too small."""

@@ -24,6 +24,7 @@ class EdgeDensity(Metric):
     unit = "share of pixels"
     source = "Sobel gradient in L1 norm at Canny's customary threshold of 100 (OpenCV's default norm)"
     libraries = KERNELS
+    memory_expansion = 2.5
 
     def measure(self, value: Image) -> float:
         """Return the share. Raises DataError for an unsupported mode, or for a side under 3 pixels (`small`)."""

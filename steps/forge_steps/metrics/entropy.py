@@ -28,6 +28,7 @@ class Entropy(Metric):
     unit = "bit"
     source = "Shannon 1948"
     libraries = KERNELS
+    memory_expansion = 2.5
 
     def measure(self, value: Image) -> float:
         """Return the entropy. Raises DataError for an unsupported mode or NaN."""

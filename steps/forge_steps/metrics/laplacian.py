@@ -20,6 +20,7 @@ class Laplacian(Metric):
     unit = "of full scale"
     source = "Laplacian focus measure as absolute mean (Pech-Pacheco et al. 2000; PepeDP's LaplacianComplexity)"
     libraries = KERNELS
+    memory_expansion = 1.2
 
     def measure(self, value: Image) -> float:
         """Return the mean. Raises DataError for an unsupported mode or NaN."""

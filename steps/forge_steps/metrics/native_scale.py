@@ -49,6 +49,7 @@ class NativeScale(Metric):
     unit = "factor"
     source = "spectral cut-off of an interpolated signal (sampling theorem); thresholds measured by this project"
     libraries = KERNELS
+    memory_expansion = 2.8
 
     def measure(self, value: Image) -> float:
         """Return the factor, to 0.01. Raises DataError for an unsupported mode, or a side under 128 px (`small`)."""

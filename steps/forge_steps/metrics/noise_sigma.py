@@ -30,6 +30,7 @@ class NoiseSigma(Metric):
     unit = "of full scale"
     source = "Immerkaer, Fast Noise Variance Estimation, CVIU 64 (1996)"
     libraries = KERNELS
+    memory_expansion = 2.5
 
     def measure(self, value: Image) -> float:
         """Return sigma. Raises DataError for an unsupported mode, or for a side under 3 pixels (`small`)."""

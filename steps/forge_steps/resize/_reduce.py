@@ -49,7 +49,12 @@ class Reduce(Transform):
     Params = ReduceParams
     params: ReduceParams
     libraries = KERNELS
-    memory_expansion = 1.5
+    # A few rows of float32, beside the result.
+    memory_expansion = 1.2
+
+    def child_share(self) -> float:
+        """Say the share of the pixels that is left."""
+        return 1 / self.params.scale**2
 
     def apply(self, value: Image, context: Context) -> Iterator[Child]:
         """Yield the smaller image."""

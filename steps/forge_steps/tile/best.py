@@ -61,7 +61,12 @@ class Best(Transform):
     many = True
     libraries = KERNELS
     work = "cpu"
-    memory_expansion = 5.0
+    # Of 48 megapixels, and tiles of up to 1024 px: rows of |Laplacian| as high as a tile, and sums by segments.
+    memory_expansion = 1.5
+
+    def child_px_max(self) -> int | None:
+        """Say the pixels of a tile."""
+        return self.params.size_px**2 if self.params.small == "skip" else None
 
     def apply(self, value: Image, context: Context) -> Iterator[Child | Partial]:
         """Yield tiles, best first. Raises Reject `small` or `low_complexity`, DataError for an unsupported mode."""

@@ -42,7 +42,11 @@ class Grid(Transform):
     many = True
     libraries = ("numpy",)
     work = "cpu"
-    memory_expansion = 2.0
+    memory_expansion = 1.0
+
+    def child_px_max(self) -> int | None:
+        """Say the pixels of a tile."""
+        return self.params.size_px**2 if self.params.small == "skip" else None
 
     def apply(self, value: Image, context: Context) -> Iterator[Child | Partial]:
         """Yield tiles row by row. Raises Reject `small`, DataError for an array that is no (H, W, C) image."""
