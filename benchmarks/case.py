@@ -53,7 +53,8 @@ class Row:
         floor: the least ratio that the project has set itself, None where the row is only told.
         comparable: whether the ratio means the same on another machine; a time limit does not.
         error: what is wrong: nothing was measured, and the command fails.
-        missing: what is not there (an executor): nothing was measured, and nobody is to blame.
+        missing: what is not there (a library): nothing was measured, and nobody is to blame.
+        note: what else was found, in words, beside the input; no part of the name, so it may differ from run to run.
     """
 
     kernel: str
@@ -68,6 +69,7 @@ class Row:
     comparable: bool = True
     error: str = ""
     missing: str = ""
+    note: str = ""
 
     @property
     def reached(self) -> bool | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from benchmarks.case import Case, Row, WrongAnswer
 from benchmarks.kernels import cases_of
@@ -24,10 +24,11 @@ def kernel_rows(kernel: str, quick: bool, tell: Callable[[str], None]) -> Iterat
         except WrongAnswer as wrong:
             yield Row(case.kernel, case.input, "", "ms", floor=1.0, error=f"wrong answer: {wrong}")
             continue
-        yield from _rows(case, side_by_side({"ours": case.ours, **case.peers}, QUICK if quick else Effort()))
+        yield from rows_of(case, side_by_side({"ours": case.ours, **case.peers}, QUICK if quick else Effort()))
 
 
-def _rows(case: Case, medians_ms: dict[str, float]) -> Iterator[Row]:
+def rows_of(case: Case, medians_ms: Mapping[str, float]) -> Iterator[Row]:
+    """Compare ours with each peer and each limit of a case: medians by name, ours under `ours`."""
     ours = medians_ms["ours"]
     if case.at_most_ms is not None:
         ratio = case.at_most_ms / ours

@@ -9,13 +9,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from forge_pipeline.step import Child, Context
-from forge_steps._png import encode_png
-from forge_steps.augment.dpa import stream_parameters
-from forge_steps.dedup._hash import dct_hash
-from forge_steps.dedup._neighbours import hamming_pairs, star
-from forge_steps.metrics.blockiness import blockiness
-from forge_steps.resize._dpid import dpid
-from forge_steps.tile._windows import best_windows as best_tiles
+from forge_steps.dedup._neighbours import star
+from forge_steps.kernels import best_tiles, blockiness, dct_hash, dpa_parameters, dpid, encode_png, hamming_pairs
 from forge_steps.video.frames import Frames
 
 __all__ = [
@@ -30,12 +25,6 @@ __all__ = [
     "hamming_pairs",
     "star",
 ]
-
-
-def dpa_parameters(start: int, stop: int, preset: str, depth: int) -> dict[str, list[Any]]:
-    """Return columns of parameters."""
-    rows = list(stream_parameters(preset, depth, start, stop))
-    return {name: [row[name] for row in rows] for name in rows[0]}
 
 
 class LocalFile:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import sys
@@ -33,6 +34,8 @@ class Peer:
         if name in _unusable or importlib.util.find_spec(self.module) is None:
             return None
         try:
+            if self.module in _USING_TORCHVISION:
+                _make_torchvision_importable()
             return importlib.import_module(name)
         except Exception as error:  # noqa: BLE001 - whatever a peer does when it is imported: it is left out
             _unusable.add(name)
@@ -40,7 +43,26 @@ class Peer:
             return None
 
 
+_USING_TORCHVISION = ("pepedp", "imagededup")
 _unusable: set[str] = set()
+
+
+@functools.cache
+def _make_torchvision_importable() -> Any:
+    """Declare what torchvision misses where its own library does not load.
+
+    PyPI's torchvision is built for CUDA. Beside a torch for CPUs it ends with `operator torchvision::nms does not
+    exist` when it is imported. Nothing that is measured calls such an operator.
+    """
+    try:
+        importlib.import_module("torchvision")
+    except RuntimeError:
+        library = importlib.import_module("torch.library").Library("torchvision", "FRAGMENT")
+        for name in ("nms", "qnms"):
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        return library  # whose end would take them back
+    return None
+
 
 PEERS: Mapping[str, Peer] = {
     peer.name: peer

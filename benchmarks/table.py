@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from benchmarks.case import Row
 
 _HEAD = ("kernel", "input", "ours", "peer", "peer's", "ratio", "floor", "")
+_MISSED = "not reached"
 
 
 def text_table(rows: Sequence[Row]) -> str:
@@ -24,7 +25,8 @@ def text_table(rows: Sequence[Row]) -> str:
 def markdown_table(rows: Iterable[Row]) -> str:
     """Spell rows as a Markdown table."""
     head = [f"| {' | '.join(_HEAD)} |", "|---|---|---:|---|---:|---:|---:|---|"]
-    return "\n".join([*head, *(f"| {' | '.join(_cells(row))} |" for row in rows)])
+    cells = ([f"**{cell}**" if cell == _MISSED else cell for cell in _cells(row)] for row in rows)
+    return "\n".join([*head, *(f"| {' | '.join(row)} |" for row in cells)])
 
 
 def verdict(rows: Sequence[Row]) -> str:
@@ -34,17 +36,18 @@ def verdict(rows: Sequence[Row]) -> str:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
+    what = f"{row.input} ({row.note})" if row.note else row.input
     if row.error or row.missing:
-        return (row.kernel, row.input, "", row.peer, "", "", "", row.error or row.missing)
+        return (row.kernel, what, "", row.peer, "", "", "", row.error or row.missing)
     ours = f"{figure(row.ours)} {row.unit}"
     if not row.ratio:
-        return (row.kernel, row.input, ours, "", "", "", "", "")
+        return (row.kernel, what, ours, "", "", "", "", "")
     floor = "" if row.floor is None else f"{figure(row.floor)}x"
-    judged = {True: "reached", False: "**not reached**", None: ""}[row.reached]
+    judged = {True: "reached", False: _MISSED, None: ""}[row.reached]
     peer = f"{row.peer} {row.version}".rstrip()
     return (
         row.kernel,
-        row.input,
+        what,
         ours,
         peer,
         f"{figure(row.theirs)} {row.unit}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -84,6 +85,13 @@ def take(*commands: Sequence[str], told: Path = Path(os.devnull)) -> Taken:
 def best(taken: Sequence[Taken]) -> Taken:
     """Return the least of every figure: other work on the machine only ever adds."""
     return Taken(*(min(getattr(one, name) for one in taken) for name in ("cpu_s", "wall_s", "peak_rss_mb")))
+
+
+def middle(taken: Sequence[Taken]) -> Taken:
+    """Return the median of every figure."""
+    return Taken(
+        *(statistics.median(getattr(one, name) for one in taken) for name in ("cpu_s", "wall_s", "peak_rss_mb"))
+    )
 
 
 def environment() -> dict[str, str]:

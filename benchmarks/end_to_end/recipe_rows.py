@@ -45,8 +45,8 @@ def recipe_rows(quick: bool, tell: Callable[[str], None]) -> Iterator[Row]:
     # Their metrics and hashes differ a little, and so does what stays: every picture is read, cut and measured by both,
     # and whoever keeps more has more pairs to make.
     ours, theirs = min(engine_s), min(script_s)
-    told = f"{count} {input_}: {made['ours']} pairs, {made['script']} by the script"
-    yield Row(_NAME, told, _PEER, "s", ours, theirs, theirs / ours)
+    note = f"{made['ours']} pairs, {made['script']} by the script"
+    yield Row(_NAME, f"{count} {input_}", _PEER, "s", ours, theirs, theirs / ours, note=note)
 
 
 def _engine(root: Path, name: str) -> Taken:

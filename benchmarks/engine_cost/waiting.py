@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import statistics
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.case import Row
-from benchmarks.end_to_end.processes import CommandFailed, Taken, take
-from benchmarks.engine_cost.executors import why_missing
+from benchmarks.end_to_end.processes import Taken, take
 from benchmarks.engine_cost.recipes import command, write_waiting
 from benchmarks.engine_cost.shards import write_shards
+from benchmarks.peers import PEERS
 
 _NAME = "executors"
 _WORKERS = 2
@@ -20,6 +21,7 @@ _RAY_BESIDE_PROCESSES = 1.15
 _BUSY = 0.9
 _FLAT = 1.15
 Tell = Callable[[str], None]
+Spans = list[tuple[float, float]]
 
 
 def executor_rows(quick: bool, tell: Tell) -> Iterator[Row]:
@@ -45,27 +47,31 @@ class _Waits:
         write_shards(self.root / "shards", self.count, _SIDE_PX)
         self.run(2, (1, 1), "threads")  # compiles what is not compiled yet: a machine does that once
 
-    def run(self, count: int, waits_ms: tuple[int, ...], executor: str) -> tuple[Taken, Path]:
-        """Run one cold; return what it took and the log of its waits."""
+    def run(self, count: int, waits_ms: tuple[int, ...], executor: str) -> tuple[Taken, Spans]:
+        """Run one cold; return what it took, and when each wait began and ended, in order."""
         self._made += 1
         recipe = write_waiting(self.root / f"run-{self._made}", self.root / "shards", count, waits_ms)
-        return take(command(recipe, "--executor", executor, "--workers", _WORKERS)), recipe.parent / "waits.log"
+        taken = take(command(recipe, "--executor", executor, "--workers", _WORKERS))
+        lines = (recipe.parent / "waits.log").read_text().splitlines()
+        return taken, sorted((float(start), float(end)) for start, end in map(str.split, lines))
 
 
 def _ray_beside_processes(waits: _Waits, tell: Tell) -> Row:
-    """Compare what further tasks take: to start Ray takes seconds, once."""
-    few, many = 4, 28
-    told, peer = f"{many - few} further tasks of 0.5 s, ray, {_WORKERS} workers", "processes"
-    further_s = {}
-    for executor in ("processes", "ray"):
-        tell(f"{_NAME}: tasks of 0.5 s, {executor}")
-        try:
-            short, long = (waits.run(count, (500,), executor)[0].wall_s for count in (few, many))
-        except CommandFailed as failed:
-            return Row(_NAME, told, peer, "s", missing=why_missing(executor, failed))
-        further_s[executor] = long - short
-    ours, theirs = further_s["ray"], further_s["processes"]
-    return Row(_NAME, told, peer, "s", ours, theirs, theirs / ours, 1 / _RAY_BESIDE_PROCESSES)
+    """Compare the pace once both workers have begun: to start Ray takes seconds, once."""
+    first, further = 2 * _WORKERS, 20
+    told, peer = f"{further} further tasks of 0.5 s, ray, {_WORKERS} workers", "processes"
+    version = PEERS["Ray"].version
+    if not version:
+        return Row(_NAME, told, peer, "s", missing="not measured: Ray is not installed")
+    took: dict[str, list[float]] = {"processes": [], "ray": []}
+    for _ in range(3):
+        for executor, found in took.items():
+            tell(f"{_NAME}: tasks of 0.5 s, {executor}")
+            spans = waits.run(first + further, (500,), executor)[1]
+            found.append(max(end for _, end in spans) - max(end for _, end in spans[:first]))
+    theirs, ours = (statistics.median(found) for found in took.values())
+    note = f"Ray {version}"
+    return Row(_NAME, told, peer, "s", ours, theirs, theirs / ours, 1 / _RAY_BESIDE_PROCESSES, note=note)
 
 
 def _busy(waits: _Waits, waits_ms: tuple[int, int], executor: str, quick: bool, tell: Tell) -> Iterator[Row]:
@@ -74,13 +80,9 @@ def _busy(waits: _Waits, waits_ms: tuple[int, int], executor: str, quick: bool, 
     told = f"a step of {second} ms behind one of {first} ms, {executor}, {_WORKERS} workers"
     tell(f"{_NAME}: {told}")
     few, many = (waits.count, waits.count) if quick else (40, waits.count)
-    try:
-        small, log = waits.run(few, waits_ms, executor)
-        large, log = (small, log) if quick else waits.run(many, waits_ms, executor)
-    except CommandFailed as failed:
-        yield Row(_NAME, told, "", "%", missing=why_missing(executor, failed))
-        return
-    busy = _share_busy(log)
+    small, spans = waits.run(few, waits_ms, executor)
+    large, spans = (small, spans) if quick else waits.run(many, waits_ms, executor)
+    busy = _share_busy(spans)
     yield Row(_NAME, f"{told}: busy", "all the time", "%", 100 * busy, 100, busy, _BUSY, comparable=False)
     if not quick:
         rss, before = large.peak_rss_mb, small.peak_rss_mb
@@ -89,7 +91,6 @@ def _busy(waits: _Waits, waits_ms: tuple[int, int], executor: str, quick: bool, 
         yield Row(_NAME, what, peer, "MB", rss, before, before / rss, 1 / _FLAT, comparable=False)
 
 
-def _share_busy(log: Path) -> float:
-    spans = [tuple(map(float, line.split())) for line in log.read_text().splitlines()]
+def _share_busy(spans: Spans) -> float:
     whole = max(end for _, end in spans) - min(start for start, _ in spans)
     return sum(end - start for start, end in spans) / (_WORKERS * whole)

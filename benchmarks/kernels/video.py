@@ -28,19 +28,17 @@ _GRAIN = 4
 
 def cases() -> Iterator[Case]:
     """Yield the selectors `diff` and `iframes`."""
-    path = clip()
-    peers: dict[str, Call] = {"PyAV, decoding alone": lambda: _decode(path)}
+    peers: dict[str, Call] = {"PyAV, decoding alone": lambda: _decode(clip())}
     versions = {"PyAV, decoding alone": PEERS["PyAV"].version}
     if scenedetect := PEERS["PySceneDetect"].load():
-        peers["PySceneDetect content"] = _by_pyscenedetect(scenedetect, path)
+        peers["PySceneDetect content"] = _by_pyscenedetect(scenedetect)
         versions["PySceneDetect content"] = PEERS["PySceneDetect"].version
-    file = LocalFile(path)
     # A difference that no frame reaches: the first is kept, all others are only judged.
     yield Case(
         "video",
         f"{_FRAMES} frames 1080p h264, select diff, one kept",
-        lambda: frames_of(file, select="diff", min_difference=1.0),
-        lambda: _check_diff(file),
+        lambda: frames_of(_file(), select="diff", min_difference=1.0),
+        lambda: _check_diff(_file()),
         peers,
         versions,
         # The selection costs under 5 % of decoding.
@@ -49,12 +47,16 @@ def cases() -> Iterator[Case]:
     yield Case(
         "video",
         f"{_FRAMES} frames 1080p h264, select iframes, as RGB",
-        lambda: frames_of(file, select="iframes"),
-        lambda: _check_key_frames(file),
+        lambda: frames_of(_file(), select="iframes"),
+        lambda: _check_key_frames(_file()),
         {"PyAV, decoding alone": peers["PyAV, decoding alone"]},
         versions,
         {"PyAV, decoding alone": 7},
     )
+
+
+def _file() -> LocalFile:
+    return LocalFile(clip())
 
 
 @functools.cache
@@ -101,11 +103,11 @@ def _decode(path: Path) -> int:
     return count
 
 
-def _by_pyscenedetect(scenedetect: Any, path: Path) -> Call:
+def _by_pyscenedetect(scenedetect: Any) -> Call:
     def call() -> object:
         cv2.setNumThreads(1)
         with contextlib.redirect_stderr(None):
-            return scenedetect.detect(str(path), scenedetect.ContentDetector())
+            return scenedetect.detect(str(clip()), scenedetect.ContentDetector())
 
     return call
 
