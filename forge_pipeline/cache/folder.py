@@ -119,13 +119,13 @@ class FolderStore:
         path.unlink(missing_ok=True)
         return size
 
-    def remove_strays(self, known: Iterable[Payload]) -> list[str]:
-        """Delete the files that no payload of our one index explains, and name them."""
+    def remove_strays(self, known: Iterable[Payload]) -> dict[str, int]:
+        """Delete the files that no payload of our one index explains; return how large each was."""
         wanted = {self.path(payload) for payload in known}
-        strays = [path for path in self._files() if path not in wanted]
+        strays = {str(path): path.stat().st_size for path in self._files() if path not in wanted}
         for path in strays:
-            path.unlink(missing_ok=True)
-        return [str(path) for path in strays]
+            Path(path).unlink(missing_ok=True)
+        return strays
 
     def size(self) -> StoreSize:
         """Measure it."""

@@ -111,9 +111,9 @@ class RemoteStore:
             self._note(payload, None)
         return size
 
-    def remove_strays(self, known: Iterable[Payload]) -> list[str]:
+    def remove_strays(self, known: Iterable[Payload]) -> dict[str, int]:
         """Delete nothing: what we do not know, others do."""
-        return []
+        return {}
 
     def size(self) -> StoreSize:
         """Measure all that anybody has put there, and what is kept of it here."""

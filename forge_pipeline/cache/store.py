@@ -114,8 +114,8 @@ class Store(Protocol):
     def remove(self, payload: Payload) -> int:
         """Delete the bytes, which can always be made again; return how many there were."""
 
-    def remove_strays(self, known: Iterable[Payload]) -> list[str]:
-        """Delete payloads that nobody knows, and name them; where others keep theirs, there are none."""
+    def remove_strays(self, known: Iterable[Payload]) -> dict[str, int]:
+        """Delete payloads that nobody knows; return the bytes of each. Where others keep theirs, there are none."""
 
     def size(self) -> StoreSize:
         """Measure it."""

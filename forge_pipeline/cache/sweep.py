@@ -90,6 +90,8 @@ def collect_cache(cache: Cache, keep_last: int, delete_shared: bool = False) -> 
         payloads += bool(size)
         freed += size
         index.forget_payload(payload.digest)
+    # Payloads that another version of a codec encoded, or a run that was killed: the index does not know them any more.
+    strays = cache.store.remove_strays(index.payloads())
     index.flush()
     index.shrink()
-    return Collected(payloads, freed, rows)
+    return Collected(payloads + len(strays), freed + sum(strays.values()), rows)

@@ -105,9 +105,9 @@ class CarriedStore:
         """Delete nothing: it goes with the chunk."""
         return 0
 
-    def remove_strays(self, known: Iterable[Payload]) -> list[str]:
+    def remove_strays(self, known: Iterable[Payload]) -> dict[str, int]:
         """Delete nothing."""
-        return []
+        return {}
 
     def size(self) -> StoreSize:
         """Measure what is at hand."""

@@ -262,6 +262,18 @@ def test_collect_lets_go_what_the_last_run_does_not_stand_on(world: World) -> No
     assert again.counts("rebuilt") == {}
 
 
+def test_collect_takes_what_the_index_does_not_know_along(world: World) -> None:
+    world.recipe(PAIRS)
+    world.run()
+    known = set(world.payloads())
+    stray = world.root / "cache/payloads/ab/abcd.toy"
+    stray.parent.mkdir(exist_ok=True)
+    stray.write_bytes(b"left by a kill")
+    collected = api.cache_collect(world.root / "cache", 1)
+    assert (collected.payloads, collected.bytes, collected.rows) == (1, 14, 0)
+    assert set(world.payloads()) == known
+
+
 def test_what_was_collected_is_made_again_when_it_is_wanted_back(world: World) -> None:
     world.recipe(PAIRS)
     first = world.run()
