@@ -111,7 +111,7 @@ class Deterministic(Transform):
     many = True
     draws = True
     # 64 rows of float64, and the noise drawn for them.
-    memory_expansion = 1.5
+    memory_expansion = 1.8
 
     def fields_read(self) -> frozenset[str]:
         """Name the sample key, its index or the id field, where the seeding takes them."""

@@ -23,6 +23,7 @@ class Clipping(Metric):
     unit = "share of values"
     source = "this project: exact counts, no tolerance"
     libraries = KERNELS
+    memory_expansion = 2.1
 
     def measure(self, value: Image) -> float:
         """Return the share. Raises DataError for an unsupported mode or NaN."""

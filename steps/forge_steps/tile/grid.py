@@ -42,7 +42,7 @@ class Grid(Transform):
     many = True
     libraries = ("numpy",)
     work = "cpu"
-    memory_expansion = 1.0
+    memory_expansion = 1.1
 
     def child_px_max(self) -> int | None:
         """Say the pixels of a tile."""
