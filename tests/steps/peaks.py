@@ -1,15 +1,15 @@
 """Measures what memory each operator takes on a photograph; run as a process of its own, it prints JSON.
 
-`python -m tests.steps.peaks WIDTH HEIGHT CHANNELS` tells by operator the most bytes that it held beside its input (of a
-source: beside the file), and the bytes that the engine sets aside for that.
+`python -m tests.steps.peaks WIDTH HEIGHT CHANNELS` tells by operator the most bytes that it held beside its input,
+and the bytes that the engine sets aside for that.
 """
 
 from __future__ import annotations
 
 import gc
-import io
 import json
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,16 +19,17 @@ import numpy as np
 import skimage
 from PIL import Image as PilImage
 
+from forge_pipeline.bench import CheckedFile
+from forge_pipeline.digest import digest_file
+from forge_pipeline.files import SourceFile
 from forge_pipeline.machine import own_memory, release_freed_memory
 from forge_pipeline.run.estimate import Size
+from forge_pipeline.sample import Location
 from forge_pipeline.step import Context, Metric, Transform
 from forge_steps._pixels import ImageCodec
 from forge_steps.augment.deterministic import Deterministic
 from forge_steps.dedup._hash import DctHash
 from forge_steps.metrics.catalog import METRICS
-from forge_steps.read._header import header_facts
-from forge_steps.read._policies import Policies
-from forge_steps.read._read_header import read_header
 from forge_steps.read.images import ReadImages
 from forge_steps.resize.area import Area
 from forge_steps.resize.bicubic import Bicubic
@@ -91,7 +92,7 @@ def peaks(width: int, height: int, channels: int) -> Iterator[tuple[str, int, fl
             yield name, peak_bytes(lambda judge=judge: judge.measure(image)), _beside(judge, size)
 
 
-def reads(width: int, height: int) -> Iterator[tuple[str, int, float]]:
+def reads(folder: Path, width: int, height: int) -> Iterator[tuple[str, int, float]]:
     """Yield by format what reading a file takes."""
     image = photograph(width, height, 3)
     exif = PilImage.Exif()
@@ -103,14 +104,13 @@ def reads(width: int, height: int) -> Iterator[tuple[str, int, float]]:
         ("tiff", "TIFF", {}),
         ("bmp", "BMP", {}),
     ):
-        file = io.BytesIO()
-        PilImage.fromarray(image).save(file, kind, **options)
-        data = file.getvalue()
+        path = folder / name
+        PilImage.fromarray(image).save(path, kind, **options)
+        file = CheckedFile(SourceFile(name, digest_file(path), Location(str(path))))
         source = ReadImages(ReadImages.Params(path="."))
-        facts = header_facts(read_header(io.BytesIO(data), name))
-        policies = Policies(source.params)
-        taken = peak_bytes(lambda data=data, policies=policies: policies.image(data, "photo"))
-        yield f"read.images {name}", taken, Size(width * height).worked_on(source.load_expansion(facts))
+        taken = peak_bytes(lambda file=file, source=source: list(source.load(file, Context())))
+        expansion = source.load_expansion(source.facts(file))
+        yield f"read.images {name}", taken, Size(width * height).worked_on(expansion) + path.stat().st_size
 
 
 def _beside(step: Any, size: Size) -> float:
@@ -128,5 +128,6 @@ if __name__ == "__main__":
     width, height, channels = map(int, sys.argv[1:])
     found = list(peaks(width, height, channels))
     if channels == 3:
-        found += reads(width, height)
+        with tempfile.TemporaryDirectory() as folder:
+            found += reads(Path(folder), width, height)
     json.dump({name: [measured, reserved] for name, measured, reserved in found}, sys.stdout)

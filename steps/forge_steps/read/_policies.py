@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from forge_pipeline.errors import DataError
-from forge_pipeline.step import Reject
+from forge_pipeline.step import File, Reject
 from forge_steps._colour import cmyk_to_rgb, is_srgb, to_srgb
 from forge_steps._image import Image
 from forge_steps._modes import disoriented, has_alpha, in_8_bits, is_opaque, oriented, over, repeated_gray
-from forge_steps.read._decode import Stored, decode, full_header
+from forge_steps.read._decode import Stored, decode, decode_in_place, full_header, is_decoded_in_place
 from forge_steps.read._header import Header, profile_name
 from forge_steps.read._image_params import ImagesParams
 
@@ -23,11 +23,18 @@ class Policies:
     def __init__(self, params: ImagesParams) -> None:
         self.params = params
 
-    def image(self, data: bytes, name: str) -> Image:
-        """Decode a file's bytes strictly and apply the policies; raises as `ReadImages.load`."""
+    def image(self, file: File) -> Image:
+        """Decode a file strictly and apply the policies; raises as `ReadImages.load`."""
+        data, name = file.read(), file.name
         header = full_header(data, name)
         self._judge(header, name)
-        return np.ascontiguousarray(self._developed(decode(data, header, name), name))
+        if _is_large_jpeg(header):
+            del data
+            with file.on_disk() as path:
+                stored = decode_in_place(path, header, name)
+        else:
+            stored = decode(data, header, name)
+        return np.ascontiguousarray(self._developed(stored, name))
 
     def _judge(self, header: Header, name: str) -> None:
         """Refuse what the header alone shows, before a pixel is decoded."""
@@ -95,6 +102,11 @@ class Policies:
         if self.params.alpha == "opaque" and not is_opaque(image):
             raise Reject("transparent")
         return image[:, :, :-1]
+
+
+def _is_large_jpeg(header: Header) -> bool:
+    plain = (header.format, header.colour, header.unsupported) == ("jpeg", "rgb", "")
+    return plain and is_decoded_in_place(header.width, header.height)
 
 
 def _looks_like_srgb(cicp: tuple[int, int, int, int]) -> bool:

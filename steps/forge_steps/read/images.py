@@ -88,7 +88,7 @@ class ReadImages(Source):
         # Late, so that a run in which no file has to be decoded imports no decoder.
         from forge_steps.read._policies import Policies
 
-        yield Child(Policies(self.params).image(file.read(), file.name))
+        yield Child(Policies(self.params).image(file))
 
     def _paths(self) -> list[str]:
         return [self.params.path] if isinstance(self.params.path, str) else self.params.path
