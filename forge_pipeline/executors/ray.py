@@ -179,11 +179,10 @@ class RayExecutor:
         self.machines = self._cluster.machines
         self.slots = self._workers or self._cluster.cores
         for running in list(self._running.values()):
-            try:
-                self._cluster.refuse_unmet(running.room, _first_step(running.chunk))
-            except EnvironmentFault as fault:  # the nodes that had it are gone: Ray would wait for others
+            if self._cluster.lacks(running.room):  # the nodes that had it are gone: Ray would wait for others
                 self._cluster.cancel(running.reference)
-                self._end(running, _broken(running.chunk, fault))
+                self._end(running, None)
+                self._waiting.appendleft(running.chunk)
 
     def _give_up(self, fault: EnvironmentFault) -> None:
         """Send everything back: there is no cluster any more."""

@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from forge_pipeline.errors import CommandError, EnvironmentFault
@@ -34,6 +35,9 @@ QUIET = {
 It reads them when it is imported. What its regular expression finds it does not print: else the log of a node that
 was lost goes to the standard output of the driver.
 """
+
+_UNITS = ("core", "GPU", "bytes of memory")
+"""Of a room."""
 
 # A host that is there answers in milliseconds; Ray itself would go on asking for a minute.
 _REACH_S = 10.0
@@ -119,14 +123,22 @@ class Cluster:
         return max(1, int(sum(node.cpus for node in self.nodes)))
 
     def look(self) -> None:
-        """Follow nodes that come and go, not more often than it is worth."""
+        """Follow nodes that come and go, not more often than it is worth.
+
+        Raises:
+            EnvironmentFault: nobody tells of them any more.
+        """
         now = time.monotonic()
         if now - self._looked_s < LOOK_EVERY_S:
             return
         self._looked_s = now
-        alive = {node["NodeID"]: _room(node["Resources"]) for node in self._ray.nodes() if node["Alive"]}
+        try:
+            alive = {node["NodeID"]: _room(node["Resources"]) for node in self._ray.nodes() if node["Alive"]}
+            own = alive.get(self._ray.get_runtime_context().get_node_id(), Room())
+        except (ConnectionError, RuntimeError, self._ray.exceptions.RayError) as error:
+            told = " ".join(str(error).split())
+            raise EnvironmentFault(f"ray: the cluster answers no more: {told[:300]}", "ray status") from error
         self.nodes = tuple(alive.values())
-        own = alive.get(self._ray.get_runtime_context().get_node_id(), Room())
         have = sum(node.memory_bytes for node in self.nodes)
         self.machines = max(1.0, have / own.memory_bytes) if own.memory_bytes else 1.0
 
@@ -134,22 +146,25 @@ class Cluster:
         """Look at once next time: something happened to a node."""
         self._looked_s = -math.inf
 
+    def lacks(self, room: Room) -> bool:
+        """Tell whether no node could ever do it: Ray itself would wait for one."""
+        return bool(self.nodes) and not any(node.holds(room) for node in self.nodes)
+
     def refuse_unmet(self, room: Room, step: str) -> None:
-        """Raise EnvironmentFault where no node could ever do it: Ray itself would wait for one."""
-        if not self.nodes or any(node.holds(room) for node in self.nodes):
+        """Raise EnvironmentFault where no node could ever do it."""
+        if not self.lacks(room):
             return
         most = Room(*(max(column) for column in zip(*self.nodes, strict=True)))
-        units = ("cores", "GPUs", "bytes of memory")
-        lacking = [(unit, asked, has) for unit, asked, has in zip(units, room, most, strict=True) if asked > has]
-        if lacking:
-            unit, asked, has = lacking[0]
-            what = f"{asked:.12g} {unit}, and no node has more than {has:.12g}"
-        else:
-            asks = [f"{asked:.12g} {unit}" for unit, asked in zip(units, room, strict=True) if asked]
-            what = f"{' and '.join(asks)} together, and no node has all of it"
+        lacking = [
+            f"{_count(asked, unit)}, and no node has more than {has:.12g}"
+            for unit, asked, has in zip(_UNITS, room, most, strict=True)
+            if asked > has
+        ]
+        asks = [_count(asked, unit) for unit, asked in zip(_UNITS, room, strict=True) if asked]
+        what = lacking[0] if lacking else f"{' and '.join(asks)} together, and no node has all of it"
         raise EnvironmentFault(
             f"ray: step '{step}' and what follows it ask for {what}",
-            "lower the `resources` of the step, or start a node that has them before the run",
+            "lower the `resources` of the step, or start a node that has them",
         )
 
     # --- work -------------------------------------------------------------------------------------
@@ -222,6 +237,10 @@ def _room(resources: Mapping[str, float]) -> Room:
     return Room(resources.get("CPU", 0.0), resources.get("GPU", 0.0), resources.get("memory", 0.0))
 
 
+def _count(asked: float, unit: str) -> str:
+    return f"{asked:.12g} {unit if asked == 1 else unit.replace('core', 'cores').replace('GPU', 'GPUs')}"
+
+
 def _options(room: Room) -> dict[str, Any]:
     """Spell it as Ray does."""
     asked = {"num_cpus": room.cpus, "num_gpus": room.gpus}
@@ -244,6 +263,20 @@ def _import_ray() -> Any:
     return ray
 
 
+def running_here() -> Address | None:
+    """Return the address of the cluster that was started on this machine last, if it still answers.
+
+    Ray notes it in a file, believes what stands there, and goes on asking a cluster that was killed for ten minutes.
+    """
+    folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+    try:
+        found = read_address(Path(folder, "ray", "ray_current_cluster").read_text().strip())
+        _reach(found)
+    except (OSError, CommandError, EnvironmentFault):
+        return None
+    return found
+
+
 def _connect(ray: Any, address: Address, cores: int) -> None:
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     here: Mapping[str, Any] = {
@@ -252,16 +285,13 @@ def _connect(ray: Any, address: Address, cores: int) -> None:
         "include_dashboard": False,
         "object_store_memory": _OBJECT_STORE_BYTES,
     }
-    named = os.environ.get("RAY_ADDRESS", "")
-    if address.host == "local" or (address.host == "auto" and named == "local"):
+    where: Address | None = address
+    if address.host == "auto":
+        named = os.environ.get("RAY_ADDRESS", "auto")
+        where = running_here() if named in ("", "auto") else read_address(named)
+    if where is None or where.host == "local":
         _init(ray, "on this machine", {**here, **quiet})
-    elif address.host == "auto" and not named:
-        try:
-            ray.init(address="auto", **quiet)
-        except ConnectionError:  # none runs here
-            _init(ray, "on this machine", {**here, **quiet})
     else:
-        where = read_address(named) if address.host == "auto" else address
         _reach(where)
         _init(ray, f"at {where}", {"address": str(where), **quiet})
 

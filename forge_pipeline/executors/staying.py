@@ -14,7 +14,6 @@ class Kept:
     """A worker that stays."""
 
     handle: Any
-    demand: Demand
     room: Room
 
 
@@ -32,6 +31,7 @@ class Staying:
         self._hire = hire
         self._dismiss = dismiss
         self._demand = Demand()
+        self._room = Room()
         self._idle: list[Kept] = []
         self._busy: list[Kept] = []
 
@@ -42,19 +42,20 @@ class Staying:
             nodes: what each node has in all.
             most: how many there may be.
         """
-        joined = self._demand.joined(demand)
-        if joined != self._demand:
-            self._demand = joined
+        self._demand = self._demand.joined(demand)
+        # It changes with the nodes too: with the last GPU those go that had one.
+        room = self._demand.room(max((node.gpus for node in nodes), default=0.0))
+        if room != self._room:
+            self._room = room
             self._dismiss_idle()
-        if any(kept.demand != self._demand for kept in self._busy):
+        if any(kept.room != room for kept in self._busy):
             return None
         if not self._idle:
-            room = self._demand.room(max((node.gpus for node in nodes), default=0.0))
             # A worker that takes nothing that is counted is one for each core.
             counted = room if room.gpus else room._replace(cpus=room.cpus or 1.0)
             if len(self._busy) >= max(1, min(most, sum(node.times(counted) for node in nodes))):
                 return None
-            self._idle.append(Kept(self._hire(room), self._demand, room))
+            self._idle.append(Kept(self._hire(room), room))
         kept = self._idle.pop()
         self._busy.append(kept)
         return kept
@@ -62,7 +63,7 @@ class Staying:
     def give_back(self, kept: Kept) -> None:
         """Let a worker have another chunk, if it is still of the right size."""
         self._busy.remove(kept)
-        if kept.demand == self._demand:
+        if kept.room == self._room:
             self._idle.append(kept)
         else:
             self._dismiss(kept.handle)

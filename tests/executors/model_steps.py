@@ -1,7 +1,8 @@
-"""Operators that leave marks: one that holds a model, one that takes its time; copied beside a test's recipe."""
+"""Operators that leave marks: one holds a model, one takes its time and warns; copied beside a test's recipe."""
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 import uuid
@@ -37,6 +38,7 @@ class Model(Transform):
 
 class SlowParams(ModelParams):
     slow_s: Annotated[float, MACHINE] = Field(default=0.0, description="takes so long for every image")
+    warning: Annotated[str, MACHINE] = Field(default="", description="is logged for every image")
 
 
 @operator("toy.slow", version=1)
@@ -48,5 +50,7 @@ class Slow(Transform):
 
     def apply(self, value: Any, context: Context) -> Iterator[Child]:
         Path(self.params.marks, f"process-{os.getpid()}-{uuid.uuid4().hex}").touch()
+        if self.params.warning:
+            logging.getLogger("model_steps").warning(self.params.warning)
         time.sleep(self.params.slow_s)
         yield Child(value)

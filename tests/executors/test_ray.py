@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -19,8 +20,8 @@ from forge_pipeline.cache.folder import FolderStore
 from forge_pipeline.cache.store import PayloadMissing
 from forge_pipeline.digest import digest_bytes
 from forge_pipeline.errors import CommandError, EnvironmentFault
-from forge_pipeline.events import WorkerLost
-from forge_pipeline.executors import carried, elsewhere
+from forge_pipeline.events import BudgetChanged, WorkerLost, WorkersCounted
+from forge_pipeline.executors import carried, elsewhere, ray_cluster
 from forge_pipeline.executors import ray as executor_module
 from forge_pipeline.executors.carried import CarriedStore
 from forge_pipeline.executors.ray_cluster import Address, read_address
@@ -36,14 +37,14 @@ WAIT_S = 60
 _FORGE_RUN = "import sys; from forge_pipeline.cli.main import forge_run; sys.exit(forge_run(sys.argv[1:]))"
 
 
-def _slow(world: World, slow_s: float) -> None:
+def _slow(world: World, slow_s: float, resources: str = "{}") -> None:
     """Write a recipe whose second step takes its time."""
     shutil.copy(MODEL, world.root / MODEL.name)
     spelled = json.dumps({"marks": str(world.root / "marks"), "slow_s": slow_s})
     world.recipe(
         f"""
         photos: {{use: toy.read, with: {{path: photos}}}}
-        slow: {{use: toy.slow, from: photos, with: {spelled}}}
+        slow: {{use: toy.slow, from: photos, resources: {resources}, with: {spelled}}}
         more: {{use: toy.add, from: slow}}
         out: {{use: toy.write, from: more, with: {{path: out}}}}
         """,
@@ -81,11 +82,12 @@ def _start(world: World, *words: str) -> subprocess.Popen[str]:
 # --- one cluster, node by node --------------------------------------------------------------------
 
 
-def test_one_node_gives_the_same_bytes_as_inline(world: World, nodes: Nodes) -> None:
+def test_one_node_gives_the_same_bytes_as_inline(world: World, nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
     breaking(world)
     expected = world.run(cache="other")
     world.forget_exports()
-    ran = world.run(executor=None, ray_address=nodes.be(1).address)
+    monkeypatch.setenv("RAY_ADDRESS", nodes.be(1).address)
+    ran = world.run(executor=None, ray_address="auto")
     ran.same_as(expected)
     assert (ran.result.executor, ran.result.workers) == ("ray", 1)
     assert [path.suffix for path in world.payloads() if path.suffix == ".probe"] == []
@@ -97,10 +99,10 @@ def test_a_sample_that_ends_or_holds_its_worker_is_set_aside(world: World, nodes
     ran = world.run(executor="ray", ray_address=nodes.be(1).address)
     (failure,) = ran.result.failures
     assert (failure.sample, failure.reason) == ("photos/photo06.txt", "its worker was killed by SIGSEGV 3 times")
-    breaking(world, number=7, how="hang", resources="{timeout_s: 2}")
+    breaking(world, number=7, how="hang", resources="{timeout_s: 4}")
     ran = world.run(executor="ray", ray_address=nodes.address)
     (failure,) = ran.result.failures
-    assert (failure.sample, failure.reason) == ("photos/photo06.txt", "took longer than its `timeout_s` of 2 s")
+    assert (failure.sample, failure.reason) == ("photos/photo06.txt", "took longer than its `timeout_s` of 4 s")
 
 
 def test_a_worker_with_other_code_refuses(world: World, nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,20 +168,16 @@ def test_a_step_that_asks_for_more_than_any_node_has_is_refused(world: World, no
         world.run(executor="ray", ray_address=nodes.be(1).address)
     assert str(caught.value) == (
         "ray: step 'photos' and what follows it ask for 64 cores, and no node has more than 1\n"
-        "  hint: lower the `resources` of the step, or start a node that has them before the run"
+        "  hint: lower the `resources` of the step, or start a node that has them"
     )
 
 
-def test_three_nodes_give_the_same_bytes_when_one_is_lost(world: World, nodes: Nodes) -> None:
+def test_a_node_that_is_lost_costs_nothing_but_time(world: World, nodes: Nodes) -> None:
     _slow(world, 0.0)
     expected = world.run(cache="other")
     world.forget_exports()
     nodes.be(3)
-    whole = world.run(cache="whole", executor="ray", ray_address=nodes.address)
-    whole.same_as(expected)
-    assert whole.result.workers == 3
-    world.forget_exports()
-    _slow(world, 0.7)
+    _slow(world, 0.5)
     _forget_marks(world)
 
     def lose() -> None:
@@ -194,6 +192,8 @@ def test_three_nodes_give_the_same_bytes_when_one_is_lost(world: World, nodes: N
     assert ran.digests == expected.digests
     lost = {event.reason for event in ran.events if isinstance(event, WorkerLost)}
     assert lost == {"its worker was lost with its node"}
+    assert next(event.workers for event in ran.events if isinstance(event, WorkersCounted)) == 3
+    assert not [event for event in ran.events if isinstance(event, BudgetChanged)]
 
 
 def test_a_run_whose_driver_is_killed_is_resumed_by_threads(world: World, nodes: Nodes) -> None:
@@ -234,6 +234,56 @@ def test_a_model_is_loaded_once_for_each_device(world: World, nodes: Nodes) -> N
     assert {"0"} <= set(devices) <= {"0", "1"}
 
 
+def test_who_keeps_a_model_makes_way_for_steps_that_need_its_core(world: World, nodes: Nodes) -> None:
+    shutil.copy(MODEL, world.root / MODEL.name)
+    spelled = json.dumps({"marks": str(world.root / "marks")})
+    world.recipe(
+        f"""
+        photos: {{use: toy.read, with: {{path: photos}}, cache: keep}}
+        kept: {{use: toy.model, from: photos, resources: {{cpus: 1}}, cache: keep, with: {spelled}}}
+        out: {{use: toy.write, from: kept, with: {{path: out}}}}
+        """,
+        **{"import": ["./toy_steps.py", "./model_steps.py"]},
+    )
+    ran = world.run(executor="ray", ray_address=nodes.be(1).address)
+    assert (ran.result.status, ran.result.workers, len(ran.rows())) == ("done", 1, 12)
+
+
+def test_the_only_node_that_a_step_can_run_on_is_missed_when_it_is_gone(world: World, nodes: Nodes) -> None:
+    _slow(world, 0.5, resources="{cpus: 2}")
+    nodes.be(1).add(num_cpus=2)
+
+    def lose() -> None:
+        _wait_for_marks(world, 1)
+        nodes.lose_one()
+
+    thread = threading.Thread(target=lose)
+    thread.start()
+    with pytest.raises(EnvironmentFault) as caught:
+        world.run(executor="ray", ray_address=nodes.address)
+    thread.join()
+    assert str(caught.value) == (
+        "ray: step 'photos' and what follows it ask for 2 cores, and no node has more than 1\n"
+        "  hint: lower the `resources` of the step, or start a node that has them"
+    )
+
+
+def test_a_cluster_that_answers_no_more_is_named(world: World, nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    breaking(world)
+    answers = [ray.nodes, ray.nodes]
+    monkeypatch.setattr(ray_cluster, "LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr(ray, "nodes", lambda: answers.pop()() if answers else _refuse())
+    with pytest.raises(EnvironmentFault) as caught:
+        world.run(executor="ray", ray_address=nodes.be(1).address)
+    assert str(caught.value) == "ray: the cluster answers no more: gone for good\n  hint: ray status"
+
+
+def _refuse() -> None:
+    raise ConnectionError("gone for good")
+
+
 # --- a cluster that is started for the run --------------------------------------------------------
 
 
@@ -263,6 +313,26 @@ def test_an_address_that_does_not_answer_is_named(world: World) -> None:
         "ray: no cluster answers at 127.0.0.1:1 (connection refused)\n"
         "  hint: ray start --head --port 1 on 127.0.0.1, or --ray-address local"
     )
+
+
+def test_a_cluster_that_was_killed_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    assert ray_cluster.running_here() is None
+    note = tmp_path / "ray" / "ray_current_cluster"
+    note.parent.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        note.write_text(f"127.0.0.1:{port}")
+        assert ray_cluster.running_here() == Address("127.0.0.1", port)
+    assert ray_cluster.running_here() is None
+
+
+def test_the_profile_says_where_the_cluster_is(world: World) -> None:
+    breaking(world)
+    profile = world.file("profile.yaml", 'executor: ray\nray: {address: "127.0.0.1:1"}\n')
+    with pytest.raises(EnvironmentFault) as caught:
+        world.run(executor=None, profile=profile)
+    assert str(caught.value).startswith("ray: no cluster answers at 127.0.0.1:1 (connection refused)\n")
 
 
 def test_ray_that_is_not_installed_is_named(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,6 +81,16 @@ def test_an_idle_one_goes_that_holds_what_a_chunk_waits_for(staff: Staff) -> Non
     assert staff.gone == [1, 2]
 
 
+def test_with_the_last_gpu_those_go_that_had_one(staff: Staff) -> None:
+    kept = staff.staying.take(MODEL, (Room(2, 1),), 9)
+    assert kept is not None
+    assert staff.take(MODEL, Room(2)) is None
+    staff.staying.give_back(kept)
+    assert staff.gone == [1]
+    assert staff.take(MODEL, Room(2)) == 2
+    assert staff.rooms == [Room(gpus=1.0), Room()]
+
+
 def test_who_holds_nothing_that_a_chunk_asks_for_stays(staff: Staff) -> None:
     nodes = (Room(1, 1),)
     assert staff.take(MODEL, *nodes) == 1
