@@ -19,6 +19,9 @@ from forge_pipeline.reuse import Memory
 from forge_pipeline.sample import Sample
 from forge_pipeline.step import Operator
 
+# Workers in other processes get a new `Doing` with every chunk.
+_LATELY_MAX = 1000
+
 
 class Bench:
     """What a worker has at hand: payloads, what is known, operators ready to use. Safe for many threads."""
@@ -42,6 +45,8 @@ class Bench:
         """By step: how many values at once its model's device had memory for."""
         self._imported = imported or {}
         self._operators: dict[tuple[OperatorRef, str], Operator] = {}
+        # To spell the parameters for every sample costs as much as a small operator.
+        self._lately: dict[int, tuple[Doing, Operator]] = {}
 
     def seeing(self, memory: Memory) -> Bench:
         """Return the same bench with another memory; operators that are ready stay ready."""
@@ -51,11 +56,17 @@ class Bench:
 
     def operator(self, doing: Doing) -> Operator:
         """Return the operator with its parameters, built once."""
+        lately = self._lately.get(id(doing))
+        if lately is not None and lately[0] is doing:
+            return lately[1]
         key = (doing.operator, canonical_json(doing.params))
         if key not in self._operators:
             ref = doing.operator
             cls = load_class(replace(ref, file=self._imported.get(ref.file, ref.file)))
             self._operators[key] = cls(cls.Params.model_validate(dict(doing.params)))
+        if len(self._lately) >= _LATELY_MAX:
+            self._lately.clear()
+        self._lately[id(doing)] = doing, self._operators[key]
         return self._operators[key]
 
     def stored(self, digest: str) -> Payload | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from forge_pipeline.cache.store import Payload
 from forge_pipeline.compiled import Doing
@@ -91,8 +91,7 @@ class WithoutFailures:
         return self._memory.payload(digest)
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """Whether an action runs, with the key that decided it."""
 
     key: str

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
 from forge_pipeline.batches import Batching, Halved, batching
@@ -47,8 +46,7 @@ class Value(Protocol):
         """Return it. Raises PayloadMissing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Now:
+class Now(NamedTuple):
     """A value that was just made."""
 
     value: Any
@@ -211,7 +209,6 @@ class Walk:
         operator = self._bench.operator(node.doing)
         made: list[ChildResult] = []
         visits: list[Visit] = []
-        clock = _Clock()
         partial: list[Partial] = []
         batches = self._batching(node.id, node.cpu_fallback)
 
@@ -231,8 +228,11 @@ class Walk:
                 result, content = self._child(node.makes, node.many, operator, item, made)
                 made.append(result)
                 child = compose_child(node, parent, result, origin)
-                with clock.paused():
+                clock.pause()
+                try:
                     visits.append(self.visit(child, chain.branch, Now(content), origin))
+                finally:
+                    clock.go_on()
                 # While the operator makes the next child, this one must not be held beside it.
                 del item, content
             if not made:
@@ -240,12 +240,10 @@ class Walk:
             told = partial[-1] if partial else Partial("")
             return Result("children", tuple(made), reason=told.reason, values=dict(told.values))
 
-        with (
-            clock.running(),
-            self._beacon.within(node.id, node.timeout_s),
-            batching(batches),
-        ):
+        clock = _Clock()
+        with self._beacon.within(node.id, node.timeout_s), batching(batches):
             result = _tried(node.retries, run)
+        clock.pause()
         if batches.fell_back and result.kind == "children":
             result = replace(result, lasting=False)
         if made and result.kind == "reject":
@@ -306,23 +304,13 @@ def _tried(retries: int, run: Callable[[], Result]) -> Result:
 
 
 class _Clock:
-    """Counts only the operator's own time, not what its children cost further down."""
+    """Counts only the operator's own time, not what its children cost further down; it begins to go at once."""
 
     def __init__(self) -> None:
-        self.seconds = 0.0
+        self.seconds = -time.perf_counter()
 
-    @contextlib.contextmanager
-    def running(self) -> Iterator[None]:
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds += time.perf_counter() - started
+    def pause(self) -> None:
+        self.seconds += time.perf_counter()
 
-    @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds -= time.perf_counter() - started
+    def go_on(self) -> None:
+        self.seconds -= time.perf_counter()

@@ -122,6 +122,7 @@ class Index:
         self._uncommitted: dict[str, str] = {}
         self._uncommitted_payloads: dict[str, Payload] = {}
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._due = threading.Event()
         self._fault: BaseException | None = None
         # Of an index that begins empty: a slot is 1 when an action whose key falls there was recorded. A first run asks
         # a dozen times a sample for what nobody knows, and a question to SQLite takes as long as a small operator.
@@ -162,7 +163,7 @@ class Index:
         if self._slots is not None:
             self._slots[hash(key) % _SLOTS] = 1
         self._uncommitted[key] = result
-        self._queue.put(
+        self._put(
             ("INSERT OR IGNORE INTO actions VALUES (?,?,?,?,?,?)", (key, config, inputs, result, run, seconds), key)
         )
         return True
@@ -176,7 +177,7 @@ class Index:
 
     def record_config(self, digest: str, json_text: str) -> None:
         """Intern a configuration."""
-        self._queue.put(("INSERT OR IGNORE INTO configs VALUES (?,?)", (digest, json_text), None))
+        self._put(("INSERT OR IGNORE INTO configs VALUES (?,?)", (digest, json_text), None))
 
     def config(self, digest: str) -> dict[str, Any] | None:
         """Return an interned configuration."""
@@ -208,7 +209,7 @@ class Index:
     def record_payload(self, payload: Payload) -> None:
         """Record bytes that are in their place."""
         self._uncommitted_payloads[payload.digest] = payload
-        self._queue.put(
+        self._put(
             (
                 "INSERT OR REPLACE INTO payloads VALUES (?,?,?,?)",
                 (payload.digest, payload.bytes_digest, payload.size, payload.suffix),
@@ -245,7 +246,7 @@ class Index:
 
     def forget_payload(self, digest: str) -> None:
         """Forget bytes that were removed."""
-        self._queue.put(("DELETE FROM payloads WHERE digest = ?", (digest,), None))
+        self._put(("DELETE FROM payloads WHERE digest = ?", (digest,), None))
 
     # --- files --------------------------------------------------------------------------------
 
@@ -269,7 +270,7 @@ class Index:
 
     def record_file(self, location: Location, row: FileRow) -> None:
         """Remember a file that was read."""
-        self._queue.put(
+        self._put(
             (
                 "INSERT OR REPLACE INTO files VALUES (?,?,?,?,?,?,?,?)",
                 (
@@ -304,7 +305,7 @@ class Index:
 
     def end_run(self, run: int, status: str, steps: Mapping[str, int]) -> None:
         """Close a run with the datasets that its steps ended at."""
-        self._queue.put(("UPDATE runs SET status = ?, steps = ? WHERE id = ?", (status, json.dumps(steps), run), None))
+        self._put(("UPDATE runs SET status = ?, steps = ? WHERE id = ?", (status, json.dumps(steps), run), None))
         self.flush()
 
     def last_run(self, recipe: str) -> tuple[int, dict[str, int]] | None:
@@ -344,7 +345,7 @@ class Index:
 
     def complete_dataset(self, dataset: int, inputs: str, rows_digest: str, counts: Mapping[str, Any]) -> None:
         """Close a dataset: from now on its configuration and inputs stand for it."""
-        self._queue.put(
+        self._put(
             (
                 "UPDATE datasets SET complete = 1, inputs = ?, rows_digest = ?, counts = ? WHERE id = ?",
                 (inputs, rows_digest, json.dumps(counts), dataset),
@@ -420,7 +421,7 @@ class Index:
     def add_sample(self, dataset: int, sample: Sample) -> None:
         """Add a row to an open dataset; a second one of the same key is left out (`row_count` tells)."""
         statement = "INSERT OR IGNORE INTO samples VALUES (?,?,?,?,?,?,?,?,?,?)"
-        self._queue.put((statement, (dataset, *_spread(sample)), None))
+        self._put((statement, (dataset, *_spread(sample)), None))
 
     def sample_texts(self, dataset: int) -> Iterator[tuple[str, str, str, str]]:
         """Read key, kind, digest and, as canonical JSON, the trail of every row of a dataset, in key order."""
@@ -456,9 +457,7 @@ class Index:
     def add_measures(self, dataset: int, port: str, key: str, values: Mapping[str, str]) -> None:
         """Add what was measured on one sample for an open dataset; values as JSON text."""
         for label, value in values.items():
-            self._queue.put(
-                ("INSERT OR REPLACE INTO measures VALUES (?,?,?,?,?)", (dataset, port, key, label, value), None)
-            )
+            self._put(("INSERT OR REPLACE INTO measures VALUES (?,?,?,?,?)", (dataset, port, key, label, value), None))
 
     def measures(self, dataset: int, port: str, label: str) -> dict[str, Any]:
         """Read one column of measures, by sample key."""
@@ -469,11 +468,11 @@ class Index:
 
     def drop_measures(self, dataset: int) -> None:
         """Forget the columns of a decide that is done; the actions keep every measure."""
-        self._queue.put(("DELETE FROM measures WHERE dataset = ?", (dataset,), None))
+        self._put(("DELETE FROM measures WHERE dataset = ?", (dataset,), None))
 
     def add_reject(self, dataset: int, row: RejectRow) -> None:
         """Add a sample that did not go on."""
-        self._queue.put(
+        self._put(
             (
                 "INSERT OR REPLACE INTO rejects VALUES (?,?,?,?,?,?,?)",
                 (
@@ -519,8 +518,8 @@ class Index:
 
     def record_plan(self, key: str, json_text: str) -> None:
         """Keep a compiled plan, and let the 100 least used ones go."""
-        self._queue.put(("INSERT OR REPLACE INTO plans VALUES (?,?,?)", (key, json_text, time.time()), None))
-        self._queue.put(
+        self._put(("INSERT OR REPLACE INTO plans VALUES (?,?,?)", (key, json_text, time.time()), None))
+        self._put(
             (
                 "DELETE FROM plans WHERE key NOT IN (SELECT key FROM plans ORDER BY used DESC LIMIT 100)",
                 (),
@@ -537,7 +536,7 @@ class Index:
             EnvironmentFault: it could not be (the disk is full).
         """
         done = threading.Event()
-        self._queue.put(done)
+        self._put(done)
         done.wait()
         self._raise_fault()
 
@@ -547,27 +546,34 @@ class Index:
 
     def close(self) -> None:
         """Commit and close. Never raises: what could not be committed is made again by the next run."""
-        self._queue.put(None)
+        self._put(None)
         self._writer.join()
         for connection in self._connections:
             connection.close()
         self._connections.clear()
+
+    def _put(self, item: Any) -> None:
+        """Hand something to the writer: a row; an event to set when all before it is committed; None to end."""
+        self._queue.put(item)
+        if not isinstance(item, tuple) or self._queue.qsize() >= _COMMIT_ROWS:
+            self._due.set()
 
     def _write(self) -> None:
         connection = self._connect()
         stopped = False
         while not stopped:
             batch = [self._queue.get()]
-            deadline = time.monotonic() + _COMMIT_EVERY_S
-            while len(batch) < _COMMIT_ROWS and batch[-1] is not None and not isinstance(batch[-1], threading.Event):
-                try:
-                    batch.append(self._queue.get(timeout=max(0.0, deadline - time.monotonic())))
-                except queue.Empty:
-                    break
-            stopped = batch[-1] is None
+            # Not row by row: to wake a thread for each costs more than the row, in whoever made it too.
+            self._due.wait(_COMMIT_EVERY_S)
+            self._due.clear()
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    batch.append(self._queue.get_nowait())
             self._commit(connection, [item for item in batch if isinstance(item, tuple)])
-            if isinstance(batch[-1], threading.Event):
-                batch[-1].set()
+            for item in batch:
+                if isinstance(item, threading.Event):
+                    item.set()
+                stopped |= item is None
         connection.close()
 
     def _commit(self, connection: sqlite3.Connection, rows: Sequence[tuple[str, tuple[Any, ...], str | None]]) -> None:
