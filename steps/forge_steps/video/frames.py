@@ -154,7 +154,7 @@ class Frames(Transform):
     stored = True
     libraries = ("av", *KERNELS)
     work = "cpu"
-    memory_expansion = 3.0
+    memory_expansion = 4.0
 
     def apply(self, value: File, context: Context) -> Iterator[Child | Partial]:
         """Yield the kept frames in order, then a Partial where the video is not whole."""

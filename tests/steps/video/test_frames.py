@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import zipfile
 from fractions import Fraction
 from pathlib import Path
@@ -447,3 +448,18 @@ def test_parameters_survive_their_own_json_and_fill_in_what_the_selector_needs()
     assert (params.min_difference, params.scene_threshold, params.black_luma) == (0.04, None, 0.1)
     assert FramesParams.model_validate(params.model_dump(mode="json")) == params
     assert FramesParams(select="scene", black="keep").scene_threshold == 0.1
+
+
+# --- memory ---------------------------------------------------------------------------------------
+
+
+def test_no_decoded_frame_outlives_its_turn(hundred: Path) -> None:
+    operator = Frames(FramesParams(select="every_n", every_n=1))
+    gc.collect()
+    gc.disable()  # what only it would free stays
+    try:
+        made = sum(isinstance(item, Child) for item in operator.apply(source_file(hundred), Context()))
+        left = [item for item in gc.get_objects() if isinstance(item, av.VideoFrame)]
+    finally:
+        gc.enable()
+    assert (made, left) == (120, [])
