@@ -20,8 +20,14 @@ from forge_pipeline.events import (
     TaskSubmitted,
 )
 from forge_pipeline.machine import MemorySize, Resident, own_memory, read_memory_size, workers_memory
+from forge_pipeline.options import Options
+from forge_pipeline.recipe_graph import compile_recipe
 from forge_pipeline.run.budget import Budget, Held, Watch, in_use_bytes
+from forge_pipeline.run.estimate import Need, working_set
 from forge_pipeline.run.held import Gauge
+from forge_pipeline.sample import Link, Sample
+from forge_pipeline.task import source_branch
+from forge_steps.read.images import ReadImages
 from tests.engine.calls import SWITCHES
 from tests.engine.worlds import Ran, World
 
@@ -176,6 +182,73 @@ def test_processes_below_this_one_are_measured() -> None:
     assert 64_000_000 < found.now_bytes <= found.peak_bytes < 200_000_000
     assert child.pid not in workers_memory()
     assert own_memory().now_bytes > 10_000_000
+
+
+# --- estimates ------------------------------------------------------------------------------------
+
+
+CHAIN = """
+forge: 1
+seed: 1
+steps:
+  photos: {use: read.images, with: {path: ., RULES}}
+  tiles: {use: tile.best, from: photos, with: {size_px: 256, max_tiles: 4}, RESOURCES}
+  small: {use: resize.area, from: photos, with: {scale: 2}}
+  sharp: {use: filter.iqa, from: small, with: {keep: entropy > 1 and megapixels > 1}}
+  out: {use: export.images, from: tiles, with: {path: out}}
+  also: {use: export.images, from: sharp, with: {path: also}}
+"""
+
+
+class Reckoned:
+    """What is estimated for one file of a recipe."""
+
+    def __init__(self, folder: Path, **replaced: str) -> None:
+        text = CHAIN
+        for old, new in {"RULES": "gray: keep", "RESOURCES": "cache: auto", **replaced}.items():
+            text = text.replace(old, new)
+        (folder / "chain.yaml").write_text(text)
+        self.graph, _ = compile_recipe(folder / "chain.yaml", Options(directory=folder))
+        self.source = ReadImages(ReadImages.Params(path="."))
+
+    def need(self, step: str = "", **facts: Any) -> Need:
+        """Estimate a file with such a header; `step` takes only the branch that leads there."""
+        told = {"format": "jpeg", "width": 8000, "height": 6000, "channels": 3, "bit_depth": 8, "bytes": 20_000_000}
+        fields = {f"source.{name}": value for name, value in {**told, "orientation": 1, "icc": None, **facts}.items()}
+        sample = Sample("photos/a.jpg", "file", "0" * 40, {}, (Link("photos", fields),))
+        walked = self.graph.ancestors(step) if step else frozenset(node.id for node in self.graph.nodes)
+        branch = source_branch(self.graph, self.graph["photos"], walked)
+        return working_set(self.graph, sample, branch, lambda node, seen: self.source.load_expansion(seen))
+
+
+@pytest.mark.parametrize(
+    ("facts", "size_bytes", "needy"),
+    [
+        ({}, 1.2 * 144e6 + 2.5 * 36e6 + 20e6, "small"),
+        ({"orientation": 6}, 2.2 * 144e6 + 20e6, "photos"),
+        ({"icc": "Display P3"}, 2.2 * 144e6 + 20e6, "photos"),
+        ({"format": "png", "bytes": 70_000_000}, 4.0 * 144e6 + 70e6, "photos"),
+        # What is held beside a gray image is as large as beside an RGB one.
+        ({"channels": 1}, 48e6 + 3.0 * 144e6 + 20e6, "photos"),
+        # Small JPEGs are copied once.
+        ({"width": 800, "height": 600, "bytes": 200_000}, 2.2 * 1.44e6 + 200_000, "photos"),
+        # A header that tells nothing: ten bytes of pixels a byte.
+        ({"format": None, "width": None, "height": None}, 4.0 * 200e6 + 20e6, "photos"),
+    ],
+)
+def test_a_task_is_estimated_by_its_file_and_its_steps(
+    tmp_path: Path, facts: dict[str, Any], size_bytes: float, needy: str
+) -> None:
+    need = Reckoned(tmp_path).need(**facts)
+    assert (need.size_bytes, need.step) == (pytest.approx(size_bytes, rel=1e-6), needy)
+
+
+def test_a_child_is_as_large_as_parameters_say_and_what_a_recipe_says_counts_instead(tmp_path: Path) -> None:
+    kept = 2.2 * 256 * 256 * 3
+    need = Reckoned(tmp_path).need(step="out")
+    assert (need.size_bytes, need.step) == (pytest.approx(1.5 * 144e6 + kept + 20e6), "tiles")
+    said = Reckoned(tmp_path, RESOURCES="resources: {memory_bytes: 5000000000}").need(step="out")
+    assert (said.size_bytes, said.step) == (pytest.approx(5e9 + kept + 20e6), "tiles")
 
 
 # --- how much is asked for ------------------------------------------------------------------------
