@@ -72,6 +72,37 @@ def abs_laplacian_row(luma: Rows, y: int, height: int, out: Rows) -> None:
     out[last] = abs(up[last] + down[last] + 2 * here[left] - 4 * here[last])
 
 
+def replace_abs_laplacian_row_in_numpy(luma: Rows, y: int, height: int, row: Rows, columns: Rows) -> None:
+    """Do what `replace_abs_laplacian_row` does."""
+    columns -= row
+    abs_laplacian_row(luma, y, height, row)
+    columns += row
+
+
+@kernel_or(replace_abs_laplacian_row_in_numpy)
+def replace_abs_laplacian_row(luma: Rows, y: int, height: int, row: Rows, columns: Rows) -> None:
+    """Write |Laplacian| of row y over what stands in `row`, and let the sums in `columns` follow: in one loop."""
+    width = luma.shape[1]
+    above, below = y - 1, y + 1
+    if above < 0:
+        above = min(1, height - 1)
+    if below >= height:
+        below = max(height - 2, 0)
+    up, here, down = luma[above % 3], luma[y % 3], luma[below % 3]
+    right, left, last = min(1, width - 1), max(width - 2, 0), width - 1
+    first = abs(up[0] + down[0] + 2 * here[right] - 4 * here[0])
+    columns[0] += first - row[0]
+    row[0] = first
+    for x in range(1, width - 1):
+        now = abs(up[x] + down[x] + here[x - 1] + here[x + 1] - 4 * here[x])
+        columns[x] += now - row[x]
+        row[x] = now
+    if last > 0:
+        final = abs(up[last] + down[last] + 2 * here[left] - 4 * here[last])
+        columns[last] += final - row[last]
+        row[last] = final
+
+
 def _row_sums_in_numpy(image: Image, luma: Rows, absolute: Rows, sums: Rows) -> None:
     for y in range(image.shape[0]):
         next_luma(image, y, luma)

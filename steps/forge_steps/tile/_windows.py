@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from forge_steps.metrics._kernel import kernel, kernel_or
-from forge_steps.metrics._laplacian import abs_laplacian_row, next_luma
+from forge_steps.metrics._laplacian import next_luma, replace_abs_laplacian_row
 from forge_steps.metrics._luma import Image, full_scale, luma_dtype, readable
 
 Array = npt.NDArray[Any]
@@ -186,23 +186,11 @@ def _spoil(search: _Search, peaks: Array, stale: Array, y: int, x: int, shared_p
 # --- sums -----------------------------------------------------------------------------------------
 
 
-def _advance_in_numpy(image: Image, y: int, size_px: int, luma: Array, ring: Array, columns: Array) -> None:
-    next_luma(image, y, luma)
-    columns -= ring[y % size_px]
-    abs_laplacian_row(luma, y, image.shape[0], ring[y % size_px])
-    columns += ring[y % size_px]
-
-
-@kernel_or(_advance_in_numpy)
+@kernel
 def _advance(image: Image, y: int, size_px: int, luma: Array, ring: Array, columns: Array) -> None:
     """Let the column sums cover rows y - size_px + 1 .. y."""
     next_luma(image, y, luma)
-    row = ring[y % size_px]
-    for x in range(columns.size):
-        columns[x] -= row[x]
-    abs_laplacian_row(luma, y, image.shape[0], row)
-    for x in range(columns.size):
-        columns[x] += row[x]
+    replace_abs_laplacian_row(luma, y, image.shape[0], ring[y % size_px], columns)
 
 
 def _sums_in_numpy(columns: Array, size_px: int, align_px: int) -> Array:
@@ -231,23 +219,58 @@ def _best_in_numpy(
 
 @kernel_or(_best_in_numpy)
 def _best(image: Image, size_px: int, align_px: int, luma: Array, ring: Array, columns: Array) -> tuple[int, int, int]:
-    height, width = image.shape[0], image.shape[1]
-    best, best_y, best_x = np.int64(-1), 0, 0
-    for y in range(height):
+    best: Any = np.int64(-1)
+    best_y, best_x = 0, 0
+    for y in range(image.shape[0]):
         _advance(image, y, size_px, luma, ring, columns)
         top = y - size_px + 1
         if top < 0 or top % align_px != 0:
             continue
-        total = np.int64(0)
-        for x in range(size_px):
-            total += columns[x]
-        if total > best:
-            best, best_y, best_x = total, top, 0
-        for x in range(1, width - size_px + 1):
-            total += columns[x + size_px - 1] - columns[x - 1]
-            if total > best and x % align_px == 0:
-                best, best_y, best_x = total, top, x
+        found, x = _best_of_row(columns, size_px, align_px, best)
+        if x >= 0:
+            best, best_y, best_x = found, top, x
     return best_y, best_x, int(best)
+
+
+@kernel
+def _best_of_row(columns: Array, size_px: int, align_px: int, best: Any) -> tuple[Any, int]:
+    """Return the largest sum of a row's windows and where the first such one begins; -1 where none exceeds `best`."""
+    best_x = -1
+    total: Any = np.int64(0)
+    for x in range(size_px):
+        total += columns[x]
+    if total > best:
+        best, best_x = total, 0
+    enters = columns[size_px:]
+    if align_px > 1:
+        for x in range(enters.size):
+            total += enters[x] - columns[x]
+            if total > best and (x + 1) % align_px == 0:
+                best, best_x = total, x + 1
+        return best, best_x
+    # Eight at once: each sum waits for the one before it, but what eight add up to needs to wait only once.
+    whole = enters.size - enters.size % 8
+    for x in range(0, whole, 8):
+        a = enters[x] - columns[x]
+        b = a + (enters[x + 1] - columns[x + 1])
+        c = b + (enters[x + 2] - columns[x + 2])
+        d = c + (enters[x + 3] - columns[x + 3])
+        e = enters[x + 4] - columns[x + 4]
+        f = e + (enters[x + 5] - columns[x + 5])
+        g = f + (enters[x + 6] - columns[x + 6])
+        h = g + (enters[x + 7] - columns[x + 7])
+        if total + max(a, b, c, d, d + max(e, f, g, h)) > best:
+            here = total
+            for i in range(x, x + 8):
+                here += enters[i] - columns[i]
+                if here > best:
+                    best, best_x = here, i + 1
+        total += d + h
+    for x in range(whole, enters.size):
+        total += enters[x] - columns[x]
+        if total > best:
+            best, best_x = total, x + 1
+    return best, best_x
 
 
 def _score_in_numpy(
