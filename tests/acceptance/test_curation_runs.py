@@ -204,6 +204,7 @@ def test_r7_another_number_of_workers_neither_loses_nor_doubles(place: Place) ->
     assert again.steps["wide"].ran == 0
 
 
+@pytest.mark.slow
 def test_r9_a_run_with_another_size_leaves_no_old_size_behind(place: Place) -> None:
     for i in range(4):
         place.picture(f"{i}.png", _noise(i, 64, 64))
@@ -220,6 +221,7 @@ def test_r9_a_run_with_another_size_leaves_no_old_size_behind(place: Place) -> N
     assert [image.shape for image in place.exported().values()] == [(16, 16, 3)] * 4
 
 
+@pytest.mark.slow
 def test_r10_solid_pictures_of_swapped_shape_are_two(place: Place) -> None:
     place.picture("flat.png", np.full((20, 40, 3), 90, np.uint8))
     place.picture("tall.png", np.full((40, 20, 3), 90, np.uint8))
@@ -381,6 +383,7 @@ def test_r17_an_alpha_is_never_dropped_in_silence(place: Place) -> None:
     assert result.steps["photos"].dropped == {"transparent": 1}
 
 
+@pytest.mark.slow
 def test_r18_three_textures_of_16_bits_are_three_and_scored_in_range(place: Place) -> None:
     for i in range(3):
         texture = np.random.default_rng(i).integers(0, 65536, (64, 64), dtype=np.uint16)

@@ -138,6 +138,7 @@ def _fit(hr: Image, lr: Image) -> dict[tuple[int, int], float]:
     }
 
 
+@pytest.mark.slow
 def test_every_exported_pair_fits_best_where_it_lies(desk: Desk) -> None:
     desk.put("a.png", _photograph()[:300, :400])
     result = desk.run(PAIRS)
@@ -172,6 +173,7 @@ def test_halves_of_a_pair_that_were_turned_apart_are_never_published(desk: Desk)
 # --- filters --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_blockiness_below_30_keeps_what_is_clean_and_drops_what_jpeg_harmed_though_cropped(desk: Desk) -> None:
     clean = _cut(0, 100, 256, 256)
     desk.put("clean.png", clean)
@@ -242,6 +244,7 @@ def test_of_two_copies_a_smaller_copy_and_another_photograph_two_stay_in_any_ord
 # --- sources --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_sources_stay_as_they_are_whatever_becomes_of_the_run(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     desk.put("a.png", _cut(0, 0))
     desk.put("deep/b.jpg", _jpeg(_cut(200, 100), 90))
@@ -352,6 +355,7 @@ for command, words in ((forge_run, ["--help"]), (forge, ["steps"]), (forge_run, 
 """
 
 
+@pytest.mark.slow
 def test_everything_runs_without_a_network_and_without_a_gpu(desk: Desk) -> None:
     desk.put("a.png", _photograph()[:300, :400])
     desk.recipe(
@@ -404,6 +408,7 @@ def test_values_are_rounded_to_nearest_once_and_clipped(desk: Desk) -> None:
     assert values == {"above.tif": [255], "below.tif": [0], "fraction.tif": [128], "striped.png": [128]}
 
 
+@pytest.mark.slow
 def test_a_row_alone_renders_both_files_again(desk: Desk) -> None:
     desk.put("a.png", _photograph()[:300, :400])
     free = PAIRS.replace("geometry: dihedral", "geometry: free, preset: aggressive, align_px: 4")

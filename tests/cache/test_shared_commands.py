@@ -37,6 +37,7 @@ def typed(world: World, *words: str) -> list[str]:
     return [sys.executable, "-c", code, *words, "--directory", str(world.root)]
 
 
+@pytest.mark.slow
 def test_worker_processes_use_the_bucket_and_no_secret_is_written_anywhere(
     world: World, s3: str, bucket: str, tmp_path: Path
 ) -> None:
@@ -55,6 +56,7 @@ def test_worker_processes_use_the_bucket_and_no_secret_is_written_anywhere(
     assert SECRET not in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_while_it_uploads_leaves_nothing_torn(world: World, tmp_path: Path) -> None:
     shared = tmp_path / "shared"
     shared.mkdir()
@@ -72,6 +74,7 @@ def test_a_run_that_is_killed_while_it_uploads_leaves_nothing_torn(world: World,
         assert digest_file(path) == path.stem.partition("-")[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [
@@ -108,6 +111,7 @@ def test_what_is_wrong_with_a_store_is_told_once(world: World, words: tuple[str,
     assert "SECRET" not in done.stderr
 
 
+@pytest.mark.slow
 def test_shared_payloads_are_deleted_only_where_payloads_are_shared(world: World) -> None:
     subprocess.run(typed(world, "toy.yaml", "--quiet"), check=True, capture_output=True)
     words = typed(world, "cache", "collect", "--keep", "last:1", "--shared")

@@ -55,6 +55,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("executor", ["inline", "threads"])
 def test_a_store_changes_no_byte_and_nothing_is_sent_twice(
     mine: World, theirs: World, url: str, sent: list[str], executor: str

@@ -21,6 +21,7 @@ def _is_recipe(block: Block) -> bool:
 PAGES = [page for page in page_paths() if any(_is_recipe(block) for block in blocks(page))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_recipe_of_a_page_is_in_order(page: Path, tmp_path: Path, env: dict[str, str]) -> None:
     for block in blocks(page):

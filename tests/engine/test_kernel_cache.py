@@ -80,6 +80,7 @@ def package(tmp_path: Path) -> Package:
     return Package(tmp_path)
 
 
+@pytest.mark.slow
 def test_an_edited_helper_gives_its_new_result_and_a_known_state_is_not_compiled_again(package: Package) -> None:
     first, hits, misses, folder = package.run()
     assert (first, hits, misses) == (11, 0, 1)
@@ -91,6 +92,7 @@ def test_an_edited_helper_gives_its_new_result_and_a_known_state_is_not_compiled
     assert package.run() == [11, 1, 0, folder]
 
 
+@pytest.mark.slow
 def test_a_state_that_a_parent_process_has_placed_is_not_taken_over(package: Package) -> None:
     *_, folder = package.run()
     package.edit(20)

@@ -102,6 +102,7 @@ def test_nothing_depends_on_where_a_shard_was_done(photos: World, tmp_path: Path
     ran.same_as(plain(photos))
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(plans(), FILES, SHARDS, st.data())
 def test_merged_shards_come_to_what_a_plain_run_comes_to(

@@ -66,6 +66,7 @@ def second_runs_nothing(world: World, ran: Ran, plan: Plan) -> None:
         again.did_nothing()
 
 
+@pytest.mark.slow
 @QUICK
 @given(plans(), FILES, st.lists(edits(), min_size=1, max_size=3), st.booleans())
 def test_incremental_equals_clean_and_a_second_run_runs_nothing(

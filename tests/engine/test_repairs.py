@@ -87,6 +87,7 @@ def test_all_payloads_gone_and_the_export_with_them(world: World, name: str, dam
     assert after.total("rebuilt") > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("name", ALL)
 def test_all_payloads_gone_before_a_change_that_needs_some(

@@ -150,6 +150,7 @@ def test_until_names_what_there_is(many: World) -> None:
     assert str(raised.value) == "--until: the recipe has no step 'cleen'\n  hint: --until clean"
 
 
+@pytest.mark.slow
 def test_a_sample_first_and_the_whole_after_it_is_a_clean_run(many: World) -> None:
     many.run(sample=4)
     many.forget_exports()

@@ -27,6 +27,7 @@ def _undisturbed(world: World) -> Ran:
     return ran
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "ended"),
     [
@@ -47,6 +48,7 @@ def test_a_sample_that_ends_its_worker_is_set_aside(world: World, how: str, ende
     assert [event for event in ran.events if isinstance(event, WorkerLost)]
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_once_costs_nothing_but_time(world: World) -> None:
     breaking(world, number=7, how="segv", times=1)
     ran = world.run(executor="processes", workers=2)
@@ -56,6 +58,7 @@ def test_a_worker_that_dies_once_costs_nothing_but_time(world: World) -> None:
     assert [event.attempt for event in ran.events if isinstance(event, Retried)] == [2]
 
 
+@pytest.mark.slow
 def test_a_lost_chunk_is_split_and_the_others_of_it_are_kept(world: World) -> None:
     breaking(world, number=7, how="segv", slow_s=0.02)
     world.files(**{f"photo{number:02}": f"{number} 5 9" for number in range(12, 60)})
@@ -67,6 +70,7 @@ def test_a_lost_chunk_is_split_and_the_others_of_it_are_kept(world: World) -> No
     assert split.samples > 1
 
 
+@pytest.mark.slow
 def test_a_sample_that_takes_too_long_fails_and_its_process_is_killed(world: World) -> None:
     breaking(world, "{timeout_s: 0.5}", number=7, how="hang")
     started = time.monotonic()
@@ -79,6 +83,7 @@ def test_a_sample_that_takes_too_long_fails_and_its_process_is_killed(world: Wor
     assert len(ran.rows()) == 11
 
 
+@pytest.mark.slow
 def test_a_timeout_is_tried_again_where_the_step_says_so(world: World) -> None:
     breaking(world, "{timeout_s: 0.5, retries: 1}", number=7, how="hang", times=1)
     ran = world.run(executor="processes", workers=2)
@@ -95,6 +100,7 @@ def test_a_thread_that_hangs_is_given_up_and_not_waited_for(world: World) -> Non
     assert len(ran.rows()) == 11
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("executor", ["inline", "threads", "processes"])
 def test_what_breaks_for_a_passing_reason_is_tried_again(world: World, executor: str) -> None:
     breaking(world, "{retries: 2}", number=7, how="raise", times=2)
@@ -132,6 +138,7 @@ def test_workers_that_are_killed_all_the_time_get_it_done(world: World) -> None:
     ran.same_as(expected)
 
 
+@pytest.mark.slow
 def test_no_worker_outlives_its_run(world: World) -> None:
     breaking(world, slow_s=0.5)
     code = (
