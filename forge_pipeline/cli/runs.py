@@ -175,7 +175,8 @@ def _time_lines(story: Story) -> list[str]:
     columns = (Column("time went to"), Column("time", True), Column("share", True), Column("workers busy", True))
     lines = ["", *plain_lines(Table(columns, tuple(rows)))]
     if story.cores_busy is not None:
-        told = f"cores in use: {story.cores_busy:.1f} of {story.cores} on average"
+        whose = " of the run's own machine" if story.executor == "ray" else ""
+        told = f"cores in use: {story.cores_busy:.1f} of {story.cores}{whose} on average"
         machine = "" if story.machine_busy is None else f"; the machine was busy {100 * story.machine_busy:.0f} %"
         lines.append(told + machine)
     if story.gpu_busy is not None:

@@ -14,6 +14,14 @@ os.environ.update(QUIET)  # Ray reads them when it is imported, and a test may d
 
 STORE_BYTES = 80_000_000  # Ray takes no less than 75 MiB
 
+# A node that was killed refuses to answer at once; by default Ray would believe in it for 16 s. One that is slow has
+# as long as ever.
+FINDS_OUT_SOON = {
+    "health_check_initial_delay_ms": 0,
+    "health_check_period_ms": 500,
+    "health_check_failure_threshold": 3,
+}
+
 # Ray leaves sockets and files to the garbage collector, and calls what its own libraries call old.
 RAY_MARKS: Sequence[pytest.MarkDecorator] = (
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
@@ -36,7 +44,12 @@ class Nodes:
     def __init__(self) -> None:
         from ray.cluster_utils import Cluster
 
-        head = {"num_cpus": 1, "object_store_memory": STORE_BYTES, "include_dashboard": False}
+        head = {
+            "num_cpus": 1,
+            "object_store_memory": STORE_BYTES,
+            "include_dashboard": False,
+            "_system_config": FINDS_OUT_SOON,
+        }
         self._cluster = Cluster(initialize_head=True, head_node_args=head)
         self._more: list[Any] = []
 
