@@ -16,8 +16,8 @@ _CHECKED = 6000
 
 
 def cases() -> Iterator[Case]:
-    """Yield ten thousand, a hundred thousand (some of them identical) and a million hashes."""
-    yield _pairs(10_000, 8, None, by_imagededup=True)
+    """Yield three thousand, a hundred thousand (some of them identical) and a million hashes."""
+    yield _pairs(3_000, 8, None, by_imagededup=True)
     yield _pairs(100_000, 8, 400, by_rows=True)
     yield _pairs(100_000, 4, None, slow=True)
     yield _pairs(1_000_000, 4, 3000, slow=True)
