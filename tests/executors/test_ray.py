@@ -20,12 +20,20 @@ from forge_pipeline.cache.folder import FolderStore
 from forge_pipeline.cache.store import PayloadMissing
 from forge_pipeline.digest import digest_bytes
 from forge_pipeline.errors import CommandError, EnvironmentFault
-from forge_pipeline.events import BudgetChanged, WorkerLost, WorkersCounted
+from forge_pipeline.events import (
+    AdmissionRefused,
+    BudgetChanged,
+    TaskFinished,
+    TaskSubmitted,
+    WorkerLost,
+    WorkersCounted,
+)
 from forge_pipeline.executors import carried, elsewhere, ray_cluster
 from forge_pipeline.executors import ray as executor_module
 from forge_pipeline.executors.carried import CarriedStore
+from forge_pipeline.executors.demand import Room
 from forge_pipeline.executors.ray_cluster import Address, read_address
-from tests.engine.worlds import World
+from tests.engine.worlds import Ran, World
 from tests.executors.clusters import RAY_MARKS, Nodes
 from tests.executors.conftest import breaking
 
@@ -123,9 +131,39 @@ def test_a_worker_with_other_code_refuses(world: World, nodes: Nodes, monkeypatc
     assert world.payloads() == []
 
 
-def test_bytes_travel_where_nothing_is_shared(
-    world: World, nodes: Nodes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_bytes_travel_where_nothing_is_shared(world: World, nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    _frames(world)
+    expected = world.run(cache="other")
+    world.forget_exports()
+    _pretend_another_machine(monkeypatch)
+    ran = world.run(executor="ray", ray_address=nodes.be(1).address)
+    ran.same_as(expected)
+    host = os.uname().nodename
+    assert ran.notes == [
+        f"ray: {host} does not see the store (what the run has put there is not found): images travel with their tasks"
+    ]
+    world.run().did_nothing()
+
+
+def test_another_machine_uses_a_store_that_it_reaches(
+    world: World, nodes: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    _frames(world)
+    expected = world.run(cache="other")
+    world.forget_exports()
+    monkeypatch.setattr(elsewhere, "machine_identity", lambda: "another")
+    (world.root / "shared").mkdir()
+    url = f"file://{world.root / 'shared'}"
+    ran = world.run(executor="ray", ray_address=nodes.be(1).address, store=url)
+    ran.same_as(expected)
+    assert ran.notes == []
+    shared = [path for path in (world.root / "shared/payloads").rglob("*") if path.is_file()]
+    assert {path.stem[:40] for path in shared} == {path.stem for path in world.payloads("other")}
+    assert world.payloads() == []
+
+
+def _frames(world: World) -> None:
+    """Write a recipe that cuts images in parts, and keeps what two of its steps make."""
     world.recipe(
         """
         photos: {use: toy.read, with: {path: photos}}
@@ -135,18 +173,6 @@ def test_bytes_travel_where_nothing_is_shared(
         out: {use: toy.pair, from: {a: bright, b: more}, with: {path: out}}
         """
     )
-    expected = world.run(cache="other")
-    world.forget_exports()
-    _pretend_another_machine(monkeypatch)
-    ran = world.run(executor="ray", ray_address=nodes.be(1).address)
-    ran.same_as(expected)
-    host = os.uname().nodename
-    first = world.root / "photos/photo00.txt"
-    assert [note for note in ran.notes if note.startswith("ray: ")] == [
-        f"ray: {host} does not see the store (what the run has put there is not found): images travel with their tasks"
-    ]
-    assert first.exists()
-    world.run().did_nothing()
 
 
 def _pretend_another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,6 +187,32 @@ def _pretend_another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(elsewhere, "put_probe", put_and_remove)
     monkeypatch.setattr(elsewhere, "machine_identity", lambda: "another")
     monkeypatch.setattr(executor_module, "file_stamp", lambda path: (0, 1))
+
+
+def test_what_is_out_is_bounded_by_bytes(world: World, nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    breaking(world)
+    rooms: list[Room] = []
+    start = ray_cluster.Cluster.start
+
+    def watched(cluster: ray_cluster.Cluster, worker: Any, room: Room, *rest: Any) -> Any:
+        rooms.append(room)
+        return start(cluster, worker, room, *rest)
+
+    monkeypatch.setattr(ray_cluster.Cluster, "start", watched)
+    ran = world.run(executor="ray", ray_address=nodes.be(1).address, memory="100")
+    assert _most_out(ran) == 1
+    assert {event.cause for event in ran.events if isinstance(event, AdmissionRefused)} == {"memory"}
+    assert set(rooms) == {Room(1.0, 0.0, 1 << 20)}  # a chunk is said to need a megabyte at least
+    ran = world.run(cache="other", executor="ray", ray_address=nodes.address)
+    assert _most_out(ran) == 4  # one that runs, and some that wait for it
+
+
+def _most_out(ran: Ran) -> int:
+    out = most = 0
+    for event in ran.events:
+        out += isinstance(event, TaskSubmitted) - isinstance(event, TaskFinished)
+        most = max(most, out)
+    return most
 
 
 def test_a_step_that_asks_for_more_than_any_node_has_is_refused(world: World, nodes: Nodes) -> None:
