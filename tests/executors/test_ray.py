@@ -102,7 +102,6 @@ def test_one_node_gives_the_same_bytes_as_inline(world: World, nodes: Nodes, mon
     world.run(executor="ray", ray_address="0.0.0.0:1").did_nothing()
 
 
-@pytest.mark.slow
 def test_a_sample_that_ends_or_holds_its_worker_is_set_aside(world: World, nodes: Nodes) -> None:
     breaking(world, number=7, how="segv")
     ran = world.run(executor="ray", ray_address=nodes.be(1).address)
@@ -264,7 +263,6 @@ def test_a_run_whose_driver_is_killed_is_resumed_by_threads(world: World, nodes:
     assert 0 < ran.counts("ran")["slow"] < 12
 
 
-@pytest.mark.slow
 def test_a_model_is_loaded_once_for_each_device(world: World, nodes: Nodes) -> None:
     shutil.copy(MODEL, world.root / MODEL.name)
     marks = world.root / "marks"
@@ -288,7 +286,6 @@ def test_a_model_is_loaded_once_for_each_device(world: World, nodes: Nodes) -> N
     assert {"0"} <= set(devices) <= {"0", "1"}
 
 
-@pytest.mark.slow
 def test_who_keeps_a_model_makes_way_for_steps_that_need_its_core(world: World, nodes: Nodes) -> None:
     shutil.copy(MODEL, world.root / MODEL.name)
     spelled = json.dumps({"marks": str(world.root / "marks")})
@@ -304,7 +301,6 @@ def test_who_keeps_a_model_makes_way_for_steps_that_need_its_core(world: World, 
     assert (ran.result.status, ran.result.workers, len(ran.rows())) == ("done", 1, 12)
 
 
-@pytest.mark.slow
 def test_the_only_node_that_a_step_can_run_on_is_missed_when_it_is_gone(world: World, nodes: Nodes) -> None:
     _slow(world, 0.5, resources="{cpus: 2}")
     nodes.be(1).add(num_cpus=2)
@@ -343,7 +339,6 @@ def _refuse() -> None:
 # --- a cluster that is started for the run --------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_ctrl_c_ends_a_local_cluster_without_a_traceback(world: World) -> None:
     _slow(world, 0.4)
     with _start(world, "--ray-address", "local", "--workers", "2") as process:

@@ -15,6 +15,8 @@ from PIL import Image as Pillow
 from tests.faults.conftest import MakeWorld, Undisturbed, run_in_peace
 from tests.faults.worlds import EVERYTHING, METRICS, PAIRS, World, draw_photo
 
+pytestmark = pytest.mark.slow
+
 CLIP = Path(__file__).parents[2] / "recipes" / "media" / "panned.mp4"
 # All that the machine has of what numpy chooses among when it runs.
 NUMPY = [name for name in __cpu_dispatch__ if __cpu_features__.get(name)]
@@ -39,7 +41,6 @@ def with_everything(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     return undisturbed
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("plain", [PLAIN_LIBRARIES, {**PLAIN_LIBRARIES, **PLAIN_KERNELS}], ids=["libraries", "all"])
 def test_features_of_the_processor_change_no_byte(
     tmp_path: Path, with_everything: Undisturbed, plain: dict[str, str]
@@ -54,7 +55,6 @@ def test_features_of_the_processor_change_no_byte(
     assert ("+avx" not in features["numba"]) == ("NUMBA_CPU_NAME" in plain)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 7])
 def test_threads_of_libraries_change_no_byte(tmp_path: Path, with_everything: Undisturbed, threads: int) -> None:
     env = dict.fromkeys(THREADS, str(threads))

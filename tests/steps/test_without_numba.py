@@ -22,6 +22,8 @@ from tests.faults.worlds import EVERYTHING, METRICS, World
 from tests.steps.bare import Bare, call
 from tests.steps.kernel_calls import CALLS, FUNCTIONS, import_everything
 
+pytestmark = pytest.mark.slow
+
 STEPS = Path(forge_steps.__file__).parent
 CLIP = Path(__file__).parents[2] / "recipes" / "media" / "panned.mp4"
 PHOTO = "package:skimage/data/chelsea.png"
@@ -113,7 +115,6 @@ def test_it_is_told_once_and_operators_declare_what_is_there() -> None:
     assert done.stdout == "('numpy',) ('av', 'numpy')\n"
 
 
-@pytest.mark.slow
 def test_a_dataset_of_every_operator_is_the_same(tmp_path: Path) -> None:
     recipe = EVERYTHING.replace("[photos, odd]", "photos").replace("VIDEO", str(CLIP)).replace("METRICS", METRICS)
     compiled, plain = (World(tmp_path / name, recipe) for name in ("compiled", "plain"))
@@ -132,7 +133,6 @@ def test_a_dataset_of_every_operator_is_the_same(tmp_path: Path) -> None:
     assert found.lock != expected.lock
 
 
-@pytest.mark.slow
 def test_the_main_job_gives_the_same_dataset_where_numba_is_not_installed(tmp_path: Path) -> None:
     arguments = ["recipes/sr_dataset.yaml", "--set", f"vars.photos={PHOTO}", "--set", "vars.tile_px=96"]
     found, locks = [], []
