@@ -251,26 +251,33 @@ def _best_of_row(columns: Array, size_px: int, align_px: int, best: Any) -> tupl
     # Eight at once: each sum waits for the one before it, but what eight add up to needs to wait only once.
     whole = enters.size - enters.size % 8
     for x in range(0, whole, 8):
-        a = enters[x] - columns[x]
-        b = a + (enters[x + 1] - columns[x + 1])
-        c = b + (enters[x + 2] - columns[x + 2])
-        d = c + (enters[x + 3] - columns[x + 3])
-        e = enters[x + 4] - columns[x + 4]
-        f = e + (enters[x + 5] - columns[x + 5])
-        g = f + (enters[x + 6] - columns[x + 6])
-        h = g + (enters[x + 7] - columns[x + 7])
-        if total + max(a, b, c, d, d + max(e, f, g, h)) > best:
+        change, rise = _eight(columns, enters, x)
+        if total + rise > best:
             here = total
             for i in range(x, x + 8):
                 here += enters[i] - columns[i]
                 if here > best:
                     best, best_x = here, i + 1
-        total += d + h
+        total += change
     for x in range(whole, enters.size):
         total += enters[x] - columns[x]
         if total > best:
             best, best_x = total, x + 1
     return best, best_x
+
+
+@kernel
+def _eight(columns: Array, enters: Array, x: int) -> tuple[Any, Any]:
+    """Return how much the sum of a window changes over the next eight positions, and how much it rises at most."""
+    a = enters[x] - columns[x]
+    b = a + (enters[x + 1] - columns[x + 1])
+    c = b + (enters[x + 2] - columns[x + 2])
+    d = c + (enters[x + 3] - columns[x + 3])
+    e = enters[x + 4] - columns[x + 4]
+    f = e + (enters[x + 5] - columns[x + 5])
+    g = f + (enters[x + 6] - columns[x + 6])
+    h = g + (enters[x + 7] - columns[x + 7])
+    return d + h, max(a, b, c, d, d + max(e, f, g, h))
 
 
 def _score_in_numpy(
@@ -311,12 +318,38 @@ def _score(
         top = y - size_px + 1
         if top < 0 or top % align_px != 0:
             continue
+        if align_px == 1:
+            _peaks_of_row(columns, size_px, segment, peaks[top])
+            continue
         _sum_row(columns, 0, size_px, align_px, sums)
         for k in range(peaks.shape[1]):
             peak = np.int64(-1)
             for i in range(k * segment, min(sums.size, (k + 1) * segment)):
                 peak = max(peak, sums[i])
             peaks[top // align_px, k] = peak
+
+
+@kernel
+def _peaks_of_row(columns: Array, size_px: int, segment: int, peaks: Array) -> None:
+    """Write the largest sum of each segment of a row, where every position is one."""
+    total: Any = np.int64(0)
+    for x in range(size_px):
+        total += columns[x]
+    enters = columns[size_px:]
+    for k in range(peaks.size):
+        peak = total
+        begin, end = k * segment, min(enters.size, (k + 1) * segment)
+        # The last step of a segment leads to the first position of the next one.
+        eights = begin + max(0, min(segment - 1, end - begin)) // 8 * 8
+        for x in range(begin, eights, 8):
+            change, rise = _eight(columns, enters, x)
+            peak = max(peak, total + rise)
+            total += change
+        for x in range(eights, end):
+            total += enters[x] - columns[x]
+            if x + 1 < (k + 1) * segment:
+                peak = max(peak, total)
+        peaks[k] = peak
 
 
 @kernel
