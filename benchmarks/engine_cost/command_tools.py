@@ -52,9 +52,10 @@ def run_tools(folder: Path, count: int) -> Iterator[Found]:
         root = _samples(folder / "dvc", count)
         (root / "dvc.yaml").write_text(_DVC)
         (root / "params.yaml").write_text(f"samples: {list(range(count))}\n")
-        take([dvc, "init", "--quiet", "--no-scm", "--cd", str(root)])
-        take([dvc, "config", "--cd", str(root), "core.analytics", "false"])
-        command = [dvc, "repro", "--quiet", "--cd", str(root)]
+        there = [dvc, "--cd", str(root)]
+        take([*there, "init", "--quiet", "--no-scm"])
+        take([*there, "config", "core.analytics", "false"])
+        command = [*there, "repro", "--quiet"]
         yield Found("DVC", _version(dvc), take(command), take(command))
     if snakemake := which("snakemake"):
         root = _samples(folder / "snakemake", count)
