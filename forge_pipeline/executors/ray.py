@@ -195,21 +195,19 @@ class RayExecutor:
         cluster, staying = self._cluster, self._staying
         assert cluster is not None and staying is not None
         demand = demand_of(self._nodes[step] for step in steps_of(chunk) if step in self._nodes)
-        worker: Kept | None = None
+        running = _Running(chunk, Room())
         try:
-            room = self._room(demand, chunk)
+            running.room = self._room(demand, chunk)
             if demand.stays:
-                worker = staying.take(demand, cluster.nodes, self.slots)
-                if worker is None:
+                running.worker = staying.take(demand, cluster.nodes, self.slots)
+                if running.worker is None:
                     return False
-                room = worker.room
-            elif not staying.leave(room, cluster.nodes):
+                running.room = running.worker.room
+            elif not staying.leave(running.room, cluster.nodes):
                 return False
-            self._send(_Running(chunk, room, worker))
+            self._send(running)
         except Exception as fault:  # noqa: BLE001 - whatever it is, the scheduler must hear of it
-            if worker is not None:
-                staying.give_back(worker)
-            self._outcomes.put(_broken(chunk, fault))
+            self._end(running, _broken(chunk, fault))
         return True
 
     def _room(self, demand: Demand, chunk: Chunk) -> Room:
@@ -324,7 +322,7 @@ def _first_step(chunk: Chunk) -> str:
 
 
 def _rounded(size_bytes: int) -> int:
-    """Round up to one of few sizes, a seventh larger at most: Ray keeps a worker for chunks that ask for the same."""
+    """Round up to one of few sizes, a quarter larger at most: Ray keeps a worker for chunks that ask for the same."""
     step = 1 << max(20, size_bytes.bit_length() - 3)
     return -(-size_bytes // step) * step
 
