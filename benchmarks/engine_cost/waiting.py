@@ -51,7 +51,9 @@ class _Waits:
         """Run one cold; return what it took, and when each wait began and ended, in order."""
         self._made += 1
         recipe = write_waiting(self.root / f"run-{self._made}", self.root / "shards", count, waits_ms)
-        taken = take(command(recipe, "--executor", executor, "--workers", _WORKERS))
+        # A cluster of its own: one that runs here already has other work, and may go away.
+        ray = ("--ray-address", "local") if executor == "ray" else ()
+        taken = take(command(recipe, "--executor", executor, "--workers", _WORKERS, *ray))
         lines = (recipe.parent / "waits.log").read_text().splitlines()
         return taken, sorted((float(start), float(end)) for start, end in map(str.split, lines))
 
