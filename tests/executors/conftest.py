@@ -22,9 +22,9 @@ def fresh_toys() -> None:
     CALLS.clear()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def nodes() -> Iterator[Nodes]:
-    """One cluster for all tests: a node takes seconds to start."""
+    """One cluster for all tests of this folder: a node takes seconds to start, and elsewhere processes are counted."""
     pytest.importorskip("ray")
     made = Nodes()
     yield made
