@@ -14,7 +14,8 @@ DEFAULT_SHARE = 0.6
 """Of the memory that is available when a run starts: the rest is for what libraries hold, and for others."""
 
 _LOOK_EVERY_S = 0.1
-# After memory had to be watched it may show another peak soon: the window comes back in steps, not at once.
+# After memory had to be watched it may show another peak soon: the window comes back in steps, not at once; and where a
+# step was one too many, it is tried again after twice as long.
 _WIDEN_EVERY_S = 5.0
 _WIDEN_SHARE = 0.125
 # So close to the limit nothing is widened.
@@ -87,6 +88,8 @@ class Watch:
         self._start_bytes = measure().now_bytes
         self._looked_s = self._changed_s = clock()
         self._newest_then = 0
+        self._widen_every_s = _WIDEN_EVERY_S
+        self._widened = False
 
     def look(self, in_use_bytes: int, oldest_out: int, newest_out: int) -> BudgetChanged | None:
         """Measure, not more often than it is worth, and return what was changed.
@@ -110,27 +113,34 @@ class Watch:
             self._release()
             self._newest_then = newest_out
             why = f"memory grew by {_mib(growth)} MiB where {_mib(in_use_bytes)} MiB were estimated"
-            return self._change(int(min(self._budget.window_bytes, in_use_bytes) * allowed / growth), why)
+            return self._narrow(int(min(self._budget.window_bytes, in_use_bytes) * allowed / growth), why)
         return self._widen(now_s, held.now_bytes - self._start_bytes)
 
     def worker_killed(self, in_use_bytes: int) -> BudgetChanged | None:
         """Take it that the system killed a worker for its memory."""
         self._release()
-        return self._change(min(self._budget.window_bytes, in_use_bytes) // 2, "a worker was killed by SIGKILL")
+        return self._narrow(min(self._budget.window_bytes, in_use_bytes) // 2, "a worker was killed by SIGKILL")
 
     def out_of_memory(self, in_use_bytes: int) -> BudgetChanged | None:
         """Take note that an allocation was refused."""
         self._release()
-        return self._change(min(self._budget.window_bytes, in_use_bytes) // 2, "a task ran out of memory")
+        return self._narrow(min(self._budget.window_bytes, in_use_bytes) // 2, "a task ran out of memory")
+
+    def _narrow(self, window_bytes: int, why: str) -> BudgetChanged | None:
+        if self._widened:
+            self._widen_every_s *= 2
+            self._widened = False
+        return self._change(window_bytes, why)
 
     def _widen(self, now_s: float, growth: int) -> BudgetChanged | None:
         budget = self._budget
-        if budget.window_bytes >= budget.limit_bytes or now_s - self._changed_s < _WIDEN_EVERY_S:
+        if budget.window_bytes >= budget.limit_bytes or now_s - self._changed_s < self._widen_every_s:
             return None
         if growth > budget.limit_bytes * _CALM_SHARE:
             self._release()
             self._changed_s = now_s
             return None
+        self._widened = True
         wider = min(budget.limit_bytes, budget.window_bytes + int(budget.limit_bytes * _WIDEN_SHARE) + 1)
         return self._change(wider, f"memory grew by {_mib(growth)} MiB, less than the budget")
 

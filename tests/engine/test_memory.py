@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +130,19 @@ def test_the_window_widens_again_in_steps(scene: Scene) -> None:
         scene.look(5.1, now=300, oldest_out=9)
     assert scene.budget.window_bytes == scene.budget.limit_bytes
     assert scene.look(5.1, now=300, oldest_out=9) is None
+
+
+def test_a_step_that_was_one_too_many_is_tried_again_after_twice_as_long(scene: Scene) -> None:
+    scene.look(1, now=2200)
+    assert scene.look(5.1, now=300, oldest_out=9) is not None
+    assert scene.look(1, now=1800, oldest_out=9, newest_out=12) is not None
+    assert scene.look(5.1, now=300, oldest_out=13) is None
+    assert scene.look(5, now=300, oldest_out=13) is not None
+    # Twice too much in a row, without a step between, is one lesson.
+    assert scene.look(1, now=1800, oldest_out=13, newest_out=14) is not None
+    assert scene.look(1, now=1800, oldest_out=15, newest_out=16) is not None
+    assert scene.look(19, now=300, oldest_out=17) is None
+    assert scene.look(1.1, now=300, oldest_out=17) is not None
 
 
 def test_nothing_is_widened_near_the_limit(scene: Scene) -> None:
@@ -372,6 +388,47 @@ def available(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
         monkeypatch.setattr(machine, "look_at_machine", lambda: real._replace(memory_available_bytes=available_bytes))
 
     return let
+
+
+GREEDY = """        held = bytearray(b"x") * {size}
+        import time
+        time.sleep(0.1)
+"""
+
+
+def widens(event: object) -> bool:
+    return isinstance(event, BudgetChanged) and event.bytes_now > event.bytes_before
+
+
+@pytest.mark.parametrize(("executor", "size"), [("threads", 60 * MIB), ("processes", 300 * MIB)])
+def test_an_operator_that_takes_what_it_did_not_declare_is_seen_and_runs_alone(
+    many: World, executor: str, size: int
+) -> None:
+    many.edit_code('        CALLS.append(f"add {values}")\n', GREEDY.format(size=size))
+    ran = many.run(executor=executor, workers=3, memory="40MB")
+    first, *_ = of(ran, BudgetChanged)
+    grown = re.fullmatch(r"memory grew by ([\d,]+) MiB where 0 MiB were estimated", first.reason)
+    assert grown is not None, first.reason
+    assert int(grown[1].replace(",", "")) > 40
+    assert (first.bytes_before, first.bytes_now < 1000) == (40_000_000, True)
+    # Those that were out go on; behind them one at a time is let in, until the window is widened for a try.
+    after = list(takewhile(lambda event: not widens(event), ran.events[ran.events.index(first) :]))
+    out = [event.task for event in after if isinstance(event, TaskSubmitted)]
+    assert out or executor == "processes"  # where twelve chunks are out before the first is back
+    order = [(type(event), event.task) for event in after if isinstance(event, TaskSubmitted | TaskFinished)]
+    for task in out[1:]:
+        assert order.index((TaskFinished, task - 1)) < order.index((TaskSubmitted, task))
+    assert len(ran.rows()) == 20
+
+
+def test_the_journal_tells_who_had_to_wait_and_why(many: World) -> None:
+    many.run(executor="threads", workers=4, memory="1B")
+    (journal,) = (many.root / "cache").glob("runs/*/events.jsonl")
+    told = [json.loads(line) for line in journal.read_text().splitlines()]
+    refused = next(line for line in told if line["event"] == "admission_refused" and line["cause"] == "memory")
+    assert {name: refused[name] for name in ("budget_bytes", "tasks")} == {"budget_bytes": 1, "tasks": 2}
+    assert refused["wanted_bytes"] > 0
+    assert refused["in_flight_bytes"] > 0
 
 
 # --- an allocation that is refused ----------------------------------------------------------------
