@@ -20,7 +20,7 @@ _MILLION_UNCHANGED_S, _MILLION_RSS_MB = 20, 1500
 _FLAT = 1.15
 _LIMIT = "limit"
 # So many samples for tools that start a process for each: they take a tenth of a second or more for one.
-_TOOLS_COUNT = 200
+_TOOLS_COUNT = 100
 Tell = Callable[[str], None]
 
 
