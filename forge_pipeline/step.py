@@ -127,7 +127,10 @@ class Child:
 
 @dataclass(frozen=True, slots=True)
 class Partial:
-    """Yielded last by a Source or Transform that could use only a part of its input (a truncated video)."""
+    """Yielded last by a Source or Transform that could use only a part of its input (a truncated video).
+
+    Where nothing else was yielded, the input is dropped for this reason.
+    """
 
     reason: str
     values: Fields = field(default_factory=dict)

@@ -235,9 +235,9 @@ class Walk:
                     clock.go_on()
                 # While the operator makes the next child, this one must not be held beside it.
                 del item, content
-            if not made:
-                raise Reject("nothing", {})
             told = partial[-1] if partial else Partial("")
+            if not made:
+                raise Reject(told.reason or "nothing", told.values)
             return Result("children", tuple(made), reason=told.reason, values=dict(told.values))
 
         clock = _Clock()

@@ -124,6 +124,13 @@ def test_a_value_that_is_no_image_breaks_the_sample(world: World, body: str, rea
         assert ran.result.status == "failed"
 
 
+def test_a_sample_of_which_no_part_could_be_used_is_dropped_for_what_was_told(world: World) -> None:
+    ran = run_with(world, ONE.format(many=False, body="yield Partial('truncated', {'read': 0})"))
+    assert dict(ran.result.steps["mine"].dropped) == {"truncated": 3}
+    row = next(row for row in ran.rows("rejects") if row["step"] == "mine")
+    assert (row["kind"], row["reason"], row["values"]) == ("rejected", "truncated", {"read": 0})
+
+
 def test_an_array_that_is_no_copy_of_the_input_is_taken_as_it_is(world: World) -> None:
     ran = run_with(
         world, ONE.format(many=True, body="yield Child(value[:, ::-1], 'flipped'); yield Child(value, 'same')")
