@@ -124,6 +124,7 @@ class Jobs:
         self._refused: RefusalCause | None = None
         self._slots = executor.slots
         self._watch: Watch | None = None
+        self._sources: dict[str, Source] = {}
 
     def __len__(self) -> int:
         return len(self._out)
@@ -308,8 +309,11 @@ class Jobs:
 
     def _load_expansion(self, node: Node, facts: Fields) -> float:
         """Ask a source what loading a file of its takes."""
-        operator = self._bench.operator(node.doing)
-        return operator.load_expansion(facts) if isinstance(operator, Source) else node.memory_expansion
+        if node.id not in self._sources:
+            operator = self._bench.operator(node.doing)
+            assert isinstance(operator, Source)
+            self._sources[node.id] = operator
+        return self._sources[node.id].load_expansion(facts)
 
     def _let_in(self) -> None:
         """Let in what waits, in its order, as far as it fits now."""

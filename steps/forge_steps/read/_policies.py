@@ -9,9 +9,10 @@ from forge_pipeline.step import File, Reject
 from forge_steps._colour import cmyk_to_rgb, is_srgb, to_srgb
 from forge_steps._image import Image
 from forge_steps._modes import disoriented, has_alpha, in_8_bits, is_opaque, oriented, over, repeated_gray
-from forge_steps.read._decode import Stored, decode, decode_in_place, full_header, is_decoded_in_place
+from forge_steps.read._decode import Stored, decode, decode_in_place, full_header
 from forge_steps.read._header import Header, profile_name
 from forge_steps.read._image_params import ImagesParams
+from forge_steps.read._large import is_decoded_in_place
 
 # cICP (ITU-T H.273) that looks as sRGB does: its own code points, and those of BT.709 video as most tools write them.
 _SRGB_PRIMARIES, _SRGB_TRANSFERS = (1, 2), (1, 2, 6, 13)

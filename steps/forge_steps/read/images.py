@@ -11,6 +11,7 @@ from forge_pipeline.sample import Fields
 from forge_pipeline.step import Child, Context, Entry, File, Partial, Source, operator
 from forge_steps.read._find import Search, find, roots
 from forge_steps.read._image_params import ImagesParams
+from forge_steps.read._large import is_decoded_in_place
 
 _BY_KIND = (
     (".png", ".apng"),
@@ -67,9 +68,6 @@ class ReadImages(Source):
 
     def load_expansion(self, facts: Fields) -> float:
         """Say what decoding takes: an upright RGB JPEG goes straight to where it stays, others pass through copies."""
-        # Late, as in `load`.
-        from forge_steps.read._decode import is_decoded_in_place
-
         if (facts.get("source.format"), facts.get("source.channels")) != ("jpeg", 3):
             return self.memory_expansion
         converted = bool(facts.get("source.icc")) and self.params.icc == "srgb"

@@ -19,7 +19,7 @@ from forge_pipeline.sample import Location
 from forge_pipeline.step import Context
 from forge_steps import _modes
 from forge_steps._colour import cmyk_to_rgb
-from forge_steps.read._decode import is_decoded_in_place
+from forge_steps.read._large import is_decoded_in_place
 from tests.steps.read.image_files import loaded, reader
 
 WIDTH, HEIGHT = 3500, 3200
