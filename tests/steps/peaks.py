@@ -108,9 +108,15 @@ def reads(folder: Path, width: int, height: int) -> Iterator[tuple[str, int, flo
         PilImage.fromarray(image).save(path, kind, **options)
         file = CheckedFile(SourceFile(name, digest_file(path), Location(str(path))))
         source = ReadImages(ReadImages.Params(path="."))
+        _load_small(source, folder / "small", kind)  # decoders are imported first
         taken = peak_bytes(lambda file=file, source=source: list(source.load(file, Context())))
         expansion = source.load_expansion(source.facts(file))
         yield f"read.images {name}", taken, Size(width * height).worked_on(expansion) + path.stat().st_size
+
+
+def _load_small(source: ReadImages, path: Path, kind: str) -> None:
+    PilImage.new("RGB", (64, 48)).save(path, kind)
+    list(source.load(CheckedFile(SourceFile(path.name, digest_file(path), Location(str(path)))), Context()))
 
 
 def _beside(step: Any, size: Size) -> float:
