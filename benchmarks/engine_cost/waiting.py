@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator
@@ -57,6 +58,11 @@ class _Waits:
         lines = (recipe.parent / "waits.log").read_text().splitlines()
         return taken, sorted((float(start), float(end)) for start, end in map(str.split, lines))
 
+    def journal(self) -> Path:
+        """Return the journal of the newest run."""
+        (path,) = (self.root / f"run-{self._made}").glob("cache/runs/*/events.jsonl")
+        return path
+
 
 def _ray_beside_processes(waits: _Waits, tell: Tell) -> Row:
     """Compare the pace once both workers have begun: to start Ray takes seconds, once."""
@@ -77,14 +83,14 @@ def _ray_beside_processes(waits: _Waits, tell: Tell) -> Row:
 
 
 def _busy(waits: _Waits, waits_ms: tuple[int, int], executor: str, quick: bool, tell: Tell) -> Iterator[Row]:
-    """Sum what the operators waited, as a share of what the workers had from the first wait to the last."""
+    """Sum how long workers had tasks, as a share of the time from the first one's begin to the last one's end."""
     first, second = waits_ms
     told = f"a step of {second} ms behind one of {first} ms, {executor}, {_WORKERS} workers"
     tell(f"{_NAME}: {told}")
     few, many = (waits.count, waits.count) if quick else (40, waits.count)
-    small, spans = waits.run(few, waits_ms, executor)
-    large, spans = (small, spans) if quick else waits.run(many, waits_ms, executor)
-    busy = _share_busy(spans)
+    small, _ = waits.run(few, waits_ms, executor)
+    large, _ = (small, None) if quick else waits.run(many, waits_ms, executor)
+    busy = _share_busy(waits.journal())
     yield Row(_NAME, f"{told}: busy", "all the time", "%", 100 * busy, 100, busy, _BUSY, comparable=False)
     if not quick:
         rss, before = large.peak_rss_mb, small.peak_rss_mb
@@ -93,6 +99,8 @@ def _busy(waits: _Waits, waits_ms: tuple[int, int], executor: str, quick: bool, 
         yield Row(_NAME, what, peer, "MB", rss, before, before / rss, 1 / _FLAT, comparable=False)
 
 
-def _share_busy(spans: Spans) -> float:
-    whole = max(end for _, end in spans) - min(start for start, _ in spans)
-    return sum(end - start for start, end in spans) / (_WORKERS * whole)
+def _share_busy(journal: Path) -> float:
+    events = map(json.loads, journal.read_text().splitlines())
+    tasks = [(event["t"], event["seconds"]) for event in events if event["event"] == "task_finished"]
+    whole = max(end for end, _ in tasks) - min(end - seconds for end, seconds in tasks)
+    return sum(seconds for _, seconds in tasks) / (_WORKERS * whole)

@@ -108,12 +108,14 @@ def identify(found: Found, index: Index) -> None:
     location = found.entry.location
     try:
         seen_ns = time.time_ns()
-        found.identity = stat_identity(location.path)
+        identity = stat_identity(location.path)
+        if found.identity != identity:  # else the members of an archive share one that is held once
+            found.identity = identity
         found.digest = digest_location(location)
     except (OSError, EnvironmentFault, DataError) as error:
         found.fault = str(error)
         return
-    index.record_file(location, FileRow(*found.identity, seen_ns, found.digest))
+    index.record_file(location, FileRow(*identity, seen_ns, found.digest))
 
 
 def file_sample(node: Node, found: Found, bench: Bench, index: Index, run: int) -> Sample:
