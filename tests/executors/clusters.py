@@ -64,6 +64,7 @@ class Nodes:
             self.add(num_cpus=1)
         while len(self._more) + 1 > count:
             self.lose_one()
+        self._cluster.wait_for_nodes()  # that all know of one that is gone
         return self
 
     def add(self, **resources: float) -> None:

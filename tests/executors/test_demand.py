@@ -6,15 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from forge_pipeline import api
 from forge_pipeline.executors.demand import Demand, Room, demand_of
+from forge_pipeline.recipe_graph import compile_recipe
 from tests.engine.worlds import World
 from tests.executors.conftest import breaking
 
 
 def test_a_chunk_asks_for_the_most_that_a_step_of_it_does(world: World) -> None:
     breaking(world, resources="{cpus: 2.5, memory_bytes: 1000}")
-    graph, _ = api._compile(world.recipe_path, world.options())
+    graph, _ = compile_recipe(world.recipe_path, world.options())
     asked = demand_of(graph.nodes)
     assert asked == Demand(2.5, 0.0, 1000, stays=False)
     assert asked.room(gpus_there=2) == Room(3.0, 0.0, 1000.0)
@@ -28,7 +28,7 @@ def test_a_chunk_asks_for_the_most_that_a_step_of_it_does(world: World) -> None:
 
 def test_who_was_given_a_gpu_stays_with_it(world: World) -> None:
     breaking(world, resources="{gpus: 0.25}")
-    graph, _ = api._compile(world.recipe_path, world.options())
+    graph, _ = compile_recipe(world.recipe_path, world.options())
     assert demand_of(graph.nodes) == Demand(None, 0.25, 0, stays=True)
 
 
