@@ -225,14 +225,16 @@ class Walk:
                     continue
                 if batches.fell_back:
                     item = replace(item, fields={**item.fields, DEVICE: "cpu"})
-                result, content = self._child(node.makes, node.many, operator, item, made)
-                made.append(result)
-                child = compose_child(node, parent, result, origin)
-                clock.pause()
-                try:
-                    visits.append(self.visit(child, chain.branch, Now(content), origin))
-                finally:
-                    clock.go_on()
+                # What becomes of a child is not the operator's time: the first encoding may import and compile.
+                with self._beacon.within(node.id, None):
+                    result, content = self._child(node.makes, node.many, operator, item, made)
+                    made.append(result)
+                    child = compose_child(node, parent, result, origin)
+                    clock.pause()
+                    try:
+                        visits.append(self.visit(child, chain.branch, Now(content), origin))
+                    finally:
+                        clock.go_on()
                 # While the operator makes the next child, this one must not be held beside it.
                 del item, content
             told = partial[-1] if partial else Partial("")

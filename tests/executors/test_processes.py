@@ -9,11 +9,13 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from forge_pipeline.events import Bisected, Retried, WorkerLost
+from forge_steps._pixels import ImageCodec
 from tests.engine.worlds import Ran, World
 from tests.executors.conftest import breaking
 
@@ -60,44 +62,61 @@ def test_a_worker_that_dies_once_costs_nothing_but_time(world: World) -> None:
 
 @pytest.mark.slow
 def test_a_lost_chunk_is_split_and_the_others_of_it_are_kept(world: World) -> None:
-    breaking(world, number=7, how="segv", slow_s=0.02)
+    breaking(world, number=7, how="segv", slow_s=0.005)
     world.files(**{f"photo{number:02}": f"{number} 5 9" for number in range(12, 60)})
     ran = world.run(executor="processes", workers=1)
     assert ran.result.status == "done"
     assert [failure.sample for failure in ran.result.failures] == ["photos/photo06.txt"]
     assert len(ran.rows()) == 59
-    (split,) = [event for event in ran.events if isinstance(event, Bisected)]
-    assert split.samples > 1
+    # On a busy machine chunks are smaller, and the half of one may be lost and split again.
+    assert max(event.samples for event in ran.events if isinstance(event, Bisected)) > 1
 
 
 @pytest.mark.slow
 def test_a_sample_that_takes_too_long_fails_and_its_process_is_killed(world: World) -> None:
-    breaking(world, "{timeout_s: 0.5}", number=7, how="hang")
+    breaking(world, "{timeout_s: 2}", number=7, how="hang")
     started = time.monotonic()
     ran = world.run(executor="processes", workers=2)
     assert time.monotonic() - started < 30
     assert ran.result.status == "done"
     (failure,) = ran.result.failures
     assert failure.sample == "photos/photo06.txt"
-    assert failure.reason == "took longer than its `timeout_s` of 0.5 s"
+    assert failure.reason == "took longer than its `timeout_s` of 2 s"
     assert len(ran.rows()) == 11
 
 
 @pytest.mark.slow
 def test_a_timeout_is_tried_again_where_the_step_says_so(world: World) -> None:
-    breaking(world, "{timeout_s: 0.5, retries: 1}", number=7, how="hang", times=1)
+    breaking(world, "{timeout_s: 2, retries: 1}", number=7, how="hang", times=1)
     ran = world.run(executor="processes", workers=2)
     assert not ran.result.failures
     assert len(ran.rows()) == 12
 
 
 def test_a_thread_that_hangs_is_given_up_and_not_waited_for(world: World) -> None:
-    breaking(world, "{timeout_s: 0.3}", number=7, how="sleep")
+    breaking(world, "{timeout_s: 1}", number=7, how="sleep")
     started = time.monotonic()
     ran = world.run(executor="threads", workers=2)
     assert time.monotonic() - started < 20
-    assert [failure.reason for failure in ran.result.failures] == ["took longer than its `timeout_s` of 0.3 s"]
+    assert [failure.reason for failure in ran.result.failures] == ["took longer than its `timeout_s` of 1 s"]
     assert len(ran.rows()) == 11
+
+
+def test_the_time_in_which_a_child_is_encoded_is_not_its_steps(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    breaking(world, "{timeout_s: 0.5}")
+    encode = ImageCodec.encode
+
+    def slowly(self: ImageCodec, value: Any) -> bytes:
+        if not slow:
+            slow.append(True)
+            time.sleep(1)
+        return encode(self, value)
+
+    slow: list[bool] = []
+    monkeypatch.setattr(ImageCodec, "encode", slowly)
+    ran = world.run(executor="threads", workers=2)
+    assert slow
+    assert not ran.result.failures
 
 
 @pytest.mark.slow
