@@ -65,7 +65,9 @@ def join(measurements: Iterable[Measurement], order: Sequence[str]) -> Measureme
         machine = {**one.machine, "load_before": load, "commit": " and ".join(filter(None, commits))}
         commands += one.commands
         rows |= {kernel: [row for row in one.rows if row.kernel == kernel] for kernel in kernels(one.rows)}
-    return Measurement([row for kernel in order for row in rows.get(kernel, [])], commands, machine)
+    return Measurement(
+        [row for kernel in order for row in rows.get(kernel, [])], list(dict.fromkeys(commands)), machine
+    )
 
 
 def kernels(rows: Iterable[Row]) -> set[str]:

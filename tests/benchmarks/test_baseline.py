@@ -71,7 +71,7 @@ def test_of_a_kernel_in_two_measurements_the_last_counts() -> None:
         ["dpid", "recipe"],
     )
     assert joined.rows == [again, TOLD]
-    assert joined.commands == [f"python -m benchmarks --only {name}" for name in ("recipe", "dpid", "dpid")]
+    assert joined.commands == [f"python -m benchmarks --only {name}" for name in ("recipe", "dpid")]
     assert joined.machine == {**MACHINE, "load_before": 1.5, "commit": "abc1234 and def5678"}
 
 
