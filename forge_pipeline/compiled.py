@@ -68,6 +68,8 @@ class Node:
     metrics: Mapping[str, Mapping[str, Doing]] = field(default_factory=dict)
     """Of a select: port -> label -> metric."""
     inspects: bool = False
+    folder: str = ""
+    """Of an export: where it publishes to, as the recipe says it. Here, so that an unchanged run makes no operator."""
     kept: bool = False
     """Its outputs are stored and the chain is cut after it."""
     cached: bool = True

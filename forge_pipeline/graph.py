@@ -263,6 +263,7 @@ def _node(recipe: Recipe, spec: StepSpec, operator: Operator, registry: Registry
         facts=facts,
         metrics=metrics,
         inspects=isinstance(operator, Export) and operator.inspects,
+        folder=operator.folder() if isinstance(operator, Export) else "",
         kept=spec.cache == "keep" or (isinstance(operator, Transform) and operator.stored),
         cached=spec.cache != "off",
         on_error=spec.on_error,

@@ -63,9 +63,7 @@ class Exporter:
         return self._run.settings.directory / self._as_typed(node)
 
     def _as_typed(self, node: Node) -> Path:
-        operator = self._run.bench.operator(node.doing)
-        assert isinstance(operator, Export)
-        folder = Path(operator.folder())
+        folder = Path(node.folder)
         return folder.with_name(folder.name + self._suffix) if self._suffix else folder
 
     def unchanged(self, node: Node) -> Published | None:

@@ -91,6 +91,22 @@ def test_the_second_run_runs_nothing_and_takes_less_than_a_second(job: Job) -> N
     assert statistics.median(seconds) < 1.0
 
 
+def test_an_unchanged_run_imports_no_library_of_images_graphs_or_recipes(job: Job) -> None:
+    heavy = ("numpy", "cv2", "av", "PIL", "numba", "networkx", "yaml", "hcl2", "torch", "ray")
+    code = (
+        "import sys; from forge_pipeline.cli.main import forge_run; code = forge_run(sys.argv[1:])\n"
+        f"print(code, sorted(set({heavy!r}) & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "recipes/sr_dataset.yaml", "--quiet"],
+        cwd=job.folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "0 []\n"
+
+
 @pytest.mark.parametrize("spelling", ["yaml", "hcl", "json"])
 def test_three_spellings_share_one_cache(job: Job, spelling: str) -> None:
     assert _nothing(_work(job.run(recipe=f"recipes/sr_dataset.{spelling}")))
