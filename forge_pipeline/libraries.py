@@ -15,7 +15,7 @@ CORE = ""
 
 _REQUIREMENT = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?\s*([^;]*)")
 _EXTRA = re.compile(r"extra\s*==\s*['\"]([^'\"]+)['\"]")
-_NOT_SHOWN = ("dev", "all")
+_NOT_SHOWN = ("dev", "bench", "all")
 # Whoever has one of these has the module of the first.
 _OTHER_NAMES = {"opencv-python": ("opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")}
 _MODULES = {

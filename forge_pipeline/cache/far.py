@@ -177,7 +177,7 @@ class Far:
 
     def _make_folder(self, folder: str) -> None:
         if folder not in self._folders_made:
-            self._must_be_there(lambda fs, root: fs.makedirs(f"{root}/{folder}", exist_ok=True))
+            self._must_be_there(lambda fs, root: _make_folders(fs, f"{root}/{folder}", folder.count("/") + 1))
             self._folders_made.add(folder)
 
     def _must_be_there(self, call: Callable[[Any, str], T]) -> T:
@@ -336,3 +336,19 @@ def _allow(url: StoreUrl, error: Exception) -> str:
         "adlfs": "az login",
         "paramiko": f"ssh-add, then: {url.look}",
     }.get(url.back_end.package, url.look)
+
+
+def _make_folders(fs: Any, path: str, levels: int) -> None:
+    """Make a folder and so many levels at the most, though others make the same ones at the same time.
+
+    Over SSH a folder that has just appeared is a failure without a code, for `exist_ok` too.
+    """
+    for left in reversed(range(levels)):
+        try:
+            fs.makedirs(path, exist_ok=True)
+        except OSError:
+            if not fs.isdir(path):
+                if not left:
+                    raise
+                continue
+        return

@@ -16,6 +16,7 @@ class FaultySystem:
         fail_every: each so many requests one fails, once.
         gone_after: from this request on all fail.
         cut_upload: the upload of this number ends in the middle of its bytes, once.
+        race_folders: another machine makes each level of a folder just before us, which is then a failure.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -24,6 +25,7 @@ class FaultySystem:
         self.fail_every: int | None = None
         self.gone_after: int | None = None
         self.cut_upload: int | None = None
+        self.race_folders = False
         self.error: Exception = OSError(errno.EHOSTUNREACH, "the network is away")
         self.requests = 0
         self.failures = 0
@@ -61,6 +63,14 @@ class FaultyFileSystem(LocalFileSystem):
         self.system.request()
         self.system.upload(path, value)
         super().pipe_file(path, value, **options)
+
+    def makedirs(self, path: str, exist_ok: bool = False) -> None:
+        if self.system.race_folders:
+            missing = [one for one in (Path(path), *Path(path).parents) if not one.exists()]
+            if missing:
+                missing[-1].mkdir()
+                raise OSError("Failure")  # all that OpenSSH says of it
+        super().makedirs(path, exist_ok=exist_ok)
 
     def mv(self, path1: str, path2: str, **options: Any) -> None:
         self.system.request()

@@ -150,6 +150,13 @@ def test_only_what_may_pass_is_tried_again(faulty: FaultySystem, error: Exceptio
     assert faulty.requests == requests
 
 
+def test_folders_may_be_made_by_others_at_the_same_time(faulty: FaultySystem) -> None:
+    faulty.race_folders = True
+    files = Far(read_store_url(faulty.url), waits_s=())
+    files.write("payloads/aa/x", b"x")
+    assert files.read("payloads/aa/x") == b"x"
+
+
 def test_attempts_are_spread_over_some_seconds(faulty: FaultySystem, monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
     monkeypatch.setattr(far.time, "sleep", waited.append)
