@@ -49,7 +49,6 @@ __all__ = [
 ]
 
 
-
 def _silent(event: Event) -> None:
     """Tell nobody."""
 

@@ -69,6 +69,7 @@ def test_every_promised_row_is_in_the_baseline_with_its_floor(promised: tuple[st
     assert not any(row.missing or row.error for row in rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernel", NAMES)
 def test_what_a_kernel_is_measured_on_is_what_the_baseline_has(kernel: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # What is not installed is no drift, and some peers take seconds to import.

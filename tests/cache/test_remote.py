@@ -133,6 +133,7 @@ def test_what_is_kept_may_be_deleted_or_damaged_at_any_time(here: Machine) -> No
     assert store.file(payload).read_bytes() == ONE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", [b"", ONE[:50], b"X" * len(ONE)])
 def test_damaged_bytes_go_to_quarantine_and_can_be_put_again(
     here: Machine, there: Machine, url: str, harm: bytes
@@ -154,6 +155,7 @@ def test_damaged_bytes_go_to_quarantine_and_can_be_put_again(
     assert far_files(url)[path_of(payload)] == ONE
 
 
+@pytest.mark.slow
 def test_a_torn_payload_is_written_over(here: Machine, there: Machine, url: str) -> None:
     payload = here.store().put(NAME, ONE, ".png")
     spoil(url, path_of(payload), ONE[:50])
@@ -172,6 +174,7 @@ def test_damage_is_found_where_it_lies(here: Machine, url: str) -> None:
     assert sorted(far_files(url)) == sorted([f"quarantine/{Path(path_of(payload)).name}", path_of(other)])
 
 
+@pytest.mark.slow
 def test_a_payload_is_removed_for_everybody(here: Machine, there: Machine, url: str) -> None:
     payload = here.store().put(NAME, ONE, ".png")
     assert there.store().remove_strays([]) == {}
@@ -180,6 +183,7 @@ def test_a_payload_is_removed_for_everybody(here: Machine, there: Machine, url: 
     assert there.store().remove(payload) == 0
 
 
+@pytest.mark.slow
 def test_a_store_has_a_size(here: Machine, there: Machine) -> None:
     assert here.store().size() == StoreSize(0, 0)
     here.store().put(NAME, ONE, ".png")
@@ -188,6 +192,7 @@ def test_a_store_has_a_size(here: Machine, there: Machine) -> None:
     assert here.store().size() == StoreSize(2, len(ONE) + len(OTHER), len(ONE) + len(OTHER))
 
 
+@pytest.mark.slow
 def test_many_threads_use_one_store(here: Machine, there: Machine, url: str) -> None:
     store, reader = here.store(), there.store()
     broken: list[BaseException] = []

@@ -72,6 +72,7 @@ def test_a_store_changes_no_byte_and_nothing_is_sent_twice(
     assert len(sent) == 6
 
 
+@pytest.mark.slow
 def test_exports_are_written_from_the_store_where_nothing_is_kept_here(mine: World, url: str) -> None:
     before = mine.run(store=url)
     mine.forget_exports()
@@ -151,6 +152,7 @@ def test_a_network_that_is_busy_for_a_moment_changes_nothing(mine: World, faulty
     assert faulty.failures > 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [0, 1, 2, 5, 9, 14, 20])
 def test_a_network_that_goes_away_ends_the_run_and_nothing_of_it_is_remembered(
     mine: World, faulty: FaultySystem, number: int
@@ -169,6 +171,7 @@ def test_a_network_that_goes_away_ends_the_run_and_nothing_of_it_is_remembered(
     assert again.rows("rejects") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(6))
 def test_an_upload_that_is_cut_off_leaves_no_torn_payload(mine: World, faulty: FaultySystem, number: int) -> None:
     alone = mine.run_clean()
@@ -180,6 +183,7 @@ def test_an_upload_that_is_cut_off_leaves_no_torn_payload(mine: World, faulty: F
     assert list(faulty.folder.glob("incoming/*")) == []
 
 
+@pytest.mark.slow
 def test_an_unchanged_run_asks_no_network_and_parses_no_profile(tmp_path: Path) -> None:
     shared = tmp_path / "shared"
     shared.mkdir()

@@ -17,7 +17,7 @@ def test_the_recipe_shown_is_the_recipe_shipped() -> None:
 def test_ci_finds_the_test_command() -> None:
     [block] = re.findall(r"<!-- tests -->(.*?)<!-- end -->", README, re.DOTALL)
     [command] = [line for line in block.splitlines() if line.startswith("python3 ")]
-    assert command.endswith(".venv/bin/pytest -m 'not slow' -n 2")
+    assert command.endswith(".venv/bin/pytest -m 'not slow' -n 4")
 
 
 def test_each_of_the_two_commands_is_one_line() -> None:

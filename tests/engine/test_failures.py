@@ -286,6 +286,7 @@ def test_a_pair_whose_other_half_was_never_there_is_an_error(world: World) -> No
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["toy.unique", "toy.add", "toy.frames"])
 @pytest.mark.parametrize("by", ["", ", with: {by: index}"])
 def test_two_samples_of_one_key_are_an_error(world: World, step: str, by: str) -> None:

@@ -332,6 +332,7 @@ def most_at_once(ran: Ran) -> int:
     return most
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("executor", ["threads", "processes"])
 def test_samples_that_are_larger_than_the_budget_run_alone(many: World, executor: str) -> None:
     reference = many.run(cache="reference", executor=executor, workers=4)
@@ -400,6 +401,7 @@ def widens(event: object) -> bool:
     return isinstance(event, BudgetChanged) and event.bytes_now > event.bytes_before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("executor", "size"), [("threads", 60 * MIB), ("processes", 300 * MIB)])
 def test_an_operator_that_takes_what_it_did_not_declare_is_seen_and_runs_alone(
     many: World, executor: str, size: int
@@ -575,6 +577,7 @@ def batches_done(world: World) -> list[str]:
     return sorted(line for path in (world.root / "marks").iterdir() for line in path.read_text().splitlines())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("executor", ["inline", "threads", "processes"])
 def test_a_small_device_gives_the_same_dataset_in_smaller_batches(device: World, executor: str) -> None:
     on_a_device(device, 10**9)
@@ -608,6 +611,7 @@ def test_without_leave_the_processor_does_nothing(device: World) -> None:
     assert told == {(f"photos/{name}.txt", "add", "failed", "too_large", message) for name in "ab"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("executor", ["threads", "processes"])
 def test_what_the_processor_did_is_marked_and_never_remembered(device: World, executor: str) -> None:
     on_a_device(device, 50, "{cpu_fallback: true}", least=120)

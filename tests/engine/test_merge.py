@@ -67,6 +67,7 @@ def plain(world: World) -> Ran:
 # --- the promise ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2, 3, 8])
 def test_shards_merged_leave_the_run_nothing_but_to_decide(photos: World, count: int) -> None:
     for number in range(1, count + 1):

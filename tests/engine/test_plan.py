@@ -81,6 +81,7 @@ def test_twelve_new_inputs(ran: World) -> None:
     assert states(ran)["photos"] == ("to run", "", ("12 new inputs",), 12)
 
 
+@pytest.mark.slow
 def test_an_operators_version_and_code_are_named(ran: World) -> None:
     ran.edit_code('@operator("toy.add", version=1)', '@operator("toy.add", version=2)')
     found = states(ran)
@@ -125,6 +126,7 @@ def test_time_and_bytes_are_estimated_from_the_last_run(ran: World) -> None:
     assert more.bytes > 0
 
 
+@pytest.mark.slow
 def test_a_plan_leaves_nothing_that_changes_a_run(ran: World) -> None:
     # A dry run knows a step's rows though a step beside it must run: they must not stand for the step later.
     ran.files(d="20 21 22", e="7 9 230", f="5 broken", g="250 251 252")

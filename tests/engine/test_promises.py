@@ -63,6 +63,7 @@ def run_with(world: World, text: str) -> Ran:
     return world.run()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("many", "body", "told"),
     [
@@ -186,6 +187,7 @@ def test_two_exports_into_one_folder_are_refused(world: World) -> None:
     assert not (world.root / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["photos", ".", "photos/out"])
 def test_an_export_over_its_source_is_refused(world: World, path: str) -> None:
     world.recipe(f"""

@@ -92,6 +92,7 @@ def assert_exactly_right(folder: Path, start: Start) -> None:
     assert changes(wanted).reason == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", STARTS)
 def test_after_a_kill_before_the_nth_change_the_next_publication_is_right(tmp_path: Path, start: Start) -> None:
     for nth, folder in attempts(tmp_path, start):
@@ -123,6 +124,7 @@ def test_after_a_kill_the_old_content_can_be_wanted_again(tmp_path: Path, start:
             break
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", STARTS)
 def test_a_kill_in_the_recovery_from_a_kill_is_recovered_from(tmp_path: Path, start: Start) -> None:
     for nth, folder in attempts(tmp_path, start):
@@ -141,6 +143,7 @@ def test_a_kill_in_the_recovery_from_a_kill_is_recovered_from(tmp_path: Path, st
             break
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stays", [False, True], ids=["once", "stays"])
 @pytest.mark.parametrize("start", STARTS)
 def test_a_disk_that_is_full_at_the_nth_change_loses_nothing(tmp_path: Path, start: Start, stays: bool) -> None:

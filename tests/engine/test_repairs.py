@@ -72,6 +72,7 @@ def cut_short(path: Path) -> None:
 DAMAGES = [delete, flip, cut_short]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("name", ALL)
 def test_all_payloads_gone_and_the_export_with_them(world: World, name: str, damage: Callable[[Path], None]) -> None:
@@ -104,6 +105,7 @@ def test_all_payloads_gone_before_a_change_that_needs_some(
     world.run().same_as(world.run_clean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
 def test_any_payload_gone(world: World, name: str) -> None:
     world.recipe(ALL[name])
@@ -306,6 +308,7 @@ def test_a_run_changes_no_source(world: World) -> None:
     assert sources() == before
 
 
+@pytest.mark.slow
 def test_a_run_is_equal_whatever_ran_before(world: World) -> None:
     def runs() -> list[Ran]:
         found = []
@@ -319,6 +322,7 @@ def test_a_run_is_equal_whatever_ran_before(world: World) -> None:
     tens[0].same_as(tens[2])
 
 
+@pytest.mark.slow
 def test_what_a_walk_did_before_it_met_damage_is_recorded(world: World) -> None:
     world.files(a="10 20 30 40 50 60", b="70 80", c="90 100")
     steps = """

@@ -46,6 +46,7 @@ def many(world: World) -> World:
     return world
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("executor", ["inline", "threads"])
 @pytest.mark.parametrize(("workers", "shuffled"), [(1, 0), (2, 1), (8, 0), (8, 2)])
 def test_executors_workers_and_listing_order_change_nothing(
@@ -160,6 +161,7 @@ def test_a_sample_first_and_the_whole_after_it_is_a_clean_run(many: World) -> No
 # --- the lock -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_frozen_passes_where_nothing_differs(many: World) -> None:
     full = many.run()
     for _ in range(2):
@@ -176,6 +178,7 @@ def test_frozen_without_a_lock_is_refused(many: World) -> None:
     assert str(raised.value) == f"--frozen: there is no lock {path}\n  hint: forge-run {many.recipe_path}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("edit", "told"),
     [
@@ -292,6 +295,7 @@ def test_a_select_that_is_never_cached_measures_every_time(world: World) -> None
 # --- interruption ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("executor", ["inline", "threads"])
 def test_an_interrupted_run_keeps_what_it_did_and_goes_on(many: World, executor: str) -> None:
     seen: list[str] = []
@@ -311,6 +315,7 @@ def test_an_interrupted_run_keeps_what_it_did_and_goes_on(many: World, executor:
     resumed.same_as(many.run_clean())
 
 
+@pytest.mark.slow
 def test_runs_interrupted_everywhere_end_where_a_clean_one_does(many: World) -> None:
     clean = many.run_clean()
     for nth in range(1, 12):

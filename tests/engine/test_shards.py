@@ -56,6 +56,7 @@ def test_a_shard_touches_neither_exports_nor_the_lock(five: World) -> None:
     assert {path for path in after if after[path] != before.get(path)} == {five.root / "photos" / "a.txt"}
 
 
+@pytest.mark.slow
 def test_after_all_shards_on_one_cache_nothing_is_left_but_to_decide(five: World) -> None:
     for number in (1, 2, 3):
         five.run(shard=(number, 3))
@@ -276,6 +277,7 @@ def test_rejects_say_it_without_a_name_of_this_machine(five: World) -> None:
     assert str(five.root) not in json.dumps(list(rows.values()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("executor", ["threads", "processes"])
 def test_rejects_are_the_same_on_every_executor(five: World, executor: str) -> None:
     five.files(b="crash 4", c="4 broken")

@@ -57,6 +57,7 @@ def test_every_executor_gives_the_same_bytes(
     assert world.sources() == sources
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("executor", ["inline", "threads", "processes", "ray"])
 def test_what_one_executor_did_no_other_does_again(tmp_path: Path, executor: str) -> None:
     world = World(tmp_path / "world", PAIRS)
@@ -114,6 +115,7 @@ SHUFFLED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("executor", "workers"), SHUFFLED)
 def test_the_order_in_which_tasks_end_changes_nothing(
     request: pytest.FixtureRequest,

@@ -14,6 +14,7 @@ from tests.executors.clusters import RAY_MARKS, Nodes
 STEPS = Path(__file__).with_name("model_steps.py")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("executor", ["inline", "threads", "processes", pytest.param("ray", marks=RAY_MARKS)])
 def test_what_every_worker_warns_of_is_told_once(request: pytest.FixtureRequest, world: World, executor: str) -> None:
     shutil.copy(STEPS, world.root / STEPS.name)

@@ -201,6 +201,7 @@ def test_an_index_of_garbage_is_told(world: World, undisturbed: Undisturbed, gar
     assert world.outcome() == undisturbed.outcome
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", range(1, 30, 2))
 def test_an_index_with_a_page_of_garbage_is_told_or_harmless(world: World, undisturbed: Undisturbed, page: int) -> None:
     world.run()

@@ -64,6 +64,7 @@ def _rebuilt(result: RunResult) -> int:
 # --- outputs --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["images", "manifest.jsonl", "rejects.jsonl"])
 @pytest.mark.parametrize("harm", [_delete, _truncate, _flip, _replace_by_garbage])
 def test_a_harmed_output_is_put_back(
@@ -199,6 +200,7 @@ def _before_task_of(patch: pytest.MonkeyPatch, key: str, first: Callable[[], Non
 # --- the cache ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @EXECUTORS
 @pytest.mark.parametrize("harm", [_delete, _truncate, _flip, _replace_by_garbage])
 @pytest.mark.parametrize("share", ["one", "all"])
@@ -221,6 +223,7 @@ def test_harmed_payloads_are_made_again_when_they_are_needed(
     assert api.cache_verify(world.cache) == []
 
 
+@pytest.mark.slow
 @EXECUTORS
 @pytest.mark.parametrize("harm", [_delete, _flip])
 def test_harmed_payloads_are_made_again_for_a_new_measure(
@@ -250,6 +253,7 @@ def test_verify_names_every_damaged_payload_at_once(world: World) -> None:
     assert api.cache_verify(world.cache) == []
 
 
+@pytest.mark.slow
 @EXECUTORS
 @pytest.mark.parametrize("part", ["payloads", "index.sqlite", "."])
 def test_a_deleted_part_of_the_cache_is_made_again(
@@ -268,6 +272,7 @@ def test_a_deleted_part_of_the_cache_is_made_again(
     assert bool(world.operator_calls) == (part != "payloads")
 
 
+@pytest.mark.slow
 @EXECUTORS
 @pytest.mark.parametrize("step", ["photos", "tiles", "clean"])
 @pytest.mark.parametrize("harm", [_delete, _flip])
@@ -332,6 +337,7 @@ def test_a_damaged_payload_is_told_and_kept_for_a_look(world: World) -> None:
     assert digest_bytes((world.cache / "quarantine" / victim.name).read_bytes()) == harmed
 
 
+@pytest.mark.slow
 @EXECUTORS
 @pytest.mark.parametrize("every", [1, 2, 3])
 def test_a_payload_that_vanishes_just_after_it_was_seen_is_made_again(

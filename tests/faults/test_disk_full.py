@@ -40,6 +40,7 @@ class _FillingDisk:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("executor", ["inline", "threads"])
 @pytest.mark.parametrize("room", [0, 1, 7, 17, 18, 19, 23, 34, 47, 51, 52])
 def test_a_disk_that_fills_up_fails_the_run_and_the_next_goes_on(

@@ -206,6 +206,7 @@ def _as_hcl(recipe: dict[str, Json]) -> str:
     return "\n".join(lines) + "\n"
 
 
+@pytest.mark.slow
 @settings(derandomize=True, max_examples=60, deadline=None)
 @given(_recipes())
 def test_any_recipe_is_the_same_in_three_spellings(recipe: dict[str, Json]) -> None:

@@ -72,6 +72,7 @@ def test_png_has_no_chunk_beside_the_three_that_it_needs() -> None:
     assert len(data) == 8 + 3 * 12 + 13 + int.from_bytes(data[33:37])
 
 
+@pytest.mark.slow
 def test_bytes_are_the_same_with_cpu_features_off_and_on_many_threads() -> None:
     # Golden digest: a change of it means that `ImageCodec.version` goes up.
     script = (

@@ -111,6 +111,7 @@ def test_memory_layout_changes_no_byte() -> None:
     assert encode_png(image.astype(">u2")) == encode_png(image.astype("<u2"))
 
 
+@pytest.mark.slow
 def test_numpy_writes_the_bytes_of_the_kernel() -> None:
     for image in [*odd_images(), *(drawing[:70] for _, drawing in drawings()), photographs.coffee()[:50]]:
         rows = np.ascontiguousarray(image.astype(image.dtype.newbyteorder(">"))).view(np.uint8)

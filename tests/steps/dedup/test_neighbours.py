@@ -83,6 +83,7 @@ def test_any_number_of_bands_equals_the_exhaustive_search(bands: int, hashes: Ha
         assert not within or apart[row] == distances.min()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("radius", [0, 4, 8, 12, 20])
 def test_20000_hashes_with_near_copies_equal_the_exhaustive_search(radius: int) -> None:
     hashes = many(20_000, 0.2, radius)

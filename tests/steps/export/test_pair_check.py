@@ -35,6 +35,7 @@ BREAKS: dict[str, Callable[[Image, int], Image]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("downscale", sorted(DOWNSCALES))
 @pytest.mark.parametrize(
     ("side_px", "scale", "most"), [(256, 4, 9), (64, 4, 30), (256, 2, 9), (64, 2, 30), (255, 3, 9)]
@@ -45,6 +46,7 @@ def test_every_downscale_of_a_photograph_passes(downscale: str, side_px: int, sc
     assert sum(verdict.judged_by == "detail" for verdict in found) > 0.8 * len(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("broken", sorted(BREAKS))
 @pytest.mark.parametrize("scale", [2, 4])
 def test_every_broken_pair_of_256_px_is_caught(broken: str, scale: int) -> None:
