@@ -42,8 +42,8 @@ def recipe_rows(quick: bool, tell: Callable[[str], None]) -> Iterator[Row]:
         made = {
             who: len(list(path.glob("hr/*.png"))) for who, path in (("ours", root / "0"), ("script", root / "script-0"))
         }
-    # Every picture is read, cut and measured by both; then the script has more pairs to make. It looks for the blocks of
-    # JPEG from the tile's first pixel on, where those of a crop hardly ever begin, and lets pass what we drop for them.
+    # Every picture is read, cut and measured by both; then the script has more pairs to make. It looks for JPEG's
+    # blocks from the tile's first pixel on, where those of a crop hardly ever begin, and lets pass what we drop.
     ours, theirs = min(engine_s), min(script_s)
     note = f"{made['ours']} pairs, {made['script']} by the script"
     yield Row(_NAME, f"{count} {input_}", _PEER, "s", ours, theirs, theirs / ours, note=note)
