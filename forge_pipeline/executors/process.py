@@ -25,6 +25,8 @@ from forge_pipeline.task import Chunk, ChunkOutcome, Whereabouts
 _LOOK_EVERY_S = 0.1
 # A process that ends before it has done anything, so often in a row, will not do better.
 _STARTS_MAX = 3
+# By whom is unknown: a system short of memory, or a person. It costs a start each time, and may pass.
+_KILLS_MAX = 20
 _SHARED_MEMORY = Path("/dev/shm")
 
 
@@ -53,6 +55,9 @@ class WorkerProcess:
         self._pool: Any = None
         self._processes: list[Any] = []
         self._starts = 0
+        """How often in a row it ended by itself before it had done anything."""
+        self._kills = 0
+        """How often in a row it was killed before it had done anything."""
         folder = _SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK) else Path(tempfile.gettempdir())
         self._beacon_path = folder / f"forge-beacon-{uuid.uuid4().hex}"
         self._beacon = BeaconReader(self._beacon_path)
@@ -63,9 +68,15 @@ class WorkerProcess:
         Raises:
             EnvironmentFault: no process can be started.
         """
+        packed = pickle.dumps(chunk, pickle.HIGHEST_PROTOCOL)
+        while (outcome := self._try(chunk, packed)) is None:
+            pass
+        return outcome
+
+    def _try(self, chunk: Chunk, packed: bytes) -> ChunkOutcome | None:
+        """Do a chunk; None where the process was killed before it had begun: that is no matter of the chunk."""
         from joblib.externals.loky.process_executor import BrokenProcessPool
 
-        packed = pickle.dumps(chunk, pickle.HIGHEST_PROTOCOL)
         if self._pool is None:
             self._start()
         expired: Position | None = None
@@ -76,7 +87,7 @@ class WorkerProcess:
             while True:
                 try:
                     outcome: ChunkOutcome = pickle.loads(future.result(timeout=_LOOK_EVERY_S))
-                    self._starts = 0
+                    self._starts = self._kills = 0
                     return outcome
                 except NotYet:
                     position = self._beacon.read()
@@ -121,17 +132,26 @@ class WorkerProcess:
             env=dict(ONE_EACH),
         )
 
-    def _lost(self, chunk: Chunk, expired: Position | None) -> ChunkOutcome:
+    def _lost(self, chunk: Chunk, expired: Position | None) -> ChunkOutcome | None:
         position = self._beacon.read()
         broken, self._pool = self._pool, None
         broken.shutdown(wait=True, kill_workers=True)
         codes = [process.exitcode for process in self._processes]
         if position.task and position.step:
-            self._starts = 0  # it had begun to work: what it did is to blame, not its start
+            self._starts = self._kills = 0  # it had begun to work: what it did is to blame, not its start
         if expired is not None:
             at = Whereabouts(expired.task, expired.step)
             return ChunkOutcome(chunk.number, lost="took too long", expired=True, at=at)
         code = next((code for code in codes if code), None)
+        if code == -signal.SIGKILL and not position.task:
+            self._starts -= 1
+            self._kills += 1
+            if self._kills >= _KILLS_MAX:
+                raise EnvironmentFault(
+                    f"a worker process was killed {_KILLS_MAX} times before it had done anything",
+                    "fewer --workers, where memory is short: `forge doctor` tells what there is",
+                )
+            return None
         at_step = Whereabouts(position.task, position.step) if position.task else None
         return ChunkOutcome(chunk.number, lost=_end(code), killed=code == -signal.SIGKILL, at=at_step)
 

@@ -14,7 +14,9 @@ from typing import Any
 import psutil
 import pytest
 
+from forge_pipeline.errors import EnvironmentFault
 from forge_pipeline.events import Bisected, Retried, WorkerLost
+from forge_pipeline.executors import process
 from forge_steps._pixels import ImageCodec
 from tests.engine.worlds import Ran, World
 from tests.executors.conftest import breaking
@@ -127,6 +129,38 @@ def test_what_breaks_for_a_passing_reason_is_tried_again(world: World, executor:
     ran = world.run(executor=executor, workers=2)
     assert not ran.result.failures
     assert len(list((world.root / "marks").iterdir())) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kills_max", "status"), [(20, "done"), (2, "given up")])
+def test_workers_that_are_killed_while_they_start_are_started_again(
+    world: World, monkeypatch: pytest.MonkeyPatch, kills_max: int, status: str
+) -> None:
+    monkeypatch.setattr(process, "_KILLS_MAX", kills_max)
+    breaking(world)
+    started: list[int] = []
+    start = process.WorkerProcess._start
+
+    def start_and_kill(self: process.WorkerProcess) -> None:
+        start(self)
+        if len(started) < 5:
+            self._pool.submit(time.sleep, 0)  # loky starts its process with the first that it is asked for
+            [worker] = self._pool._processes.values()
+            started.append(worker.pid)
+            os.kill(worker.pid, signal.SIGKILL)
+
+    monkeypatch.setattr(process.WorkerProcess, "_start", start_and_kill)
+    if status == "done":
+        ran = world.run(executor="processes", workers=1)
+        assert (ran.result.status, len(started), len(ran.rows())) == ("done", 5, 12)
+        assert not ran.result.failures
+        return
+    with pytest.raises(EnvironmentFault) as raised:
+        world.run(executor="processes", workers=1)
+    assert str(raised.value) == (
+        "a worker process was killed 2 times before it had done anything\n"
+        "  hint: fewer --workers, where memory is short: `forge doctor` tells what there is"
+    )
 
 
 @pytest.mark.slow
