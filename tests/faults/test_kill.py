@@ -98,7 +98,9 @@ def _choose(moments: list[str], count: int, seed: int = 20261120) -> list[int]:
 def _kill(world: World, moment: int, threads: bool = False) -> None:
     how = ("--executor", "threads", "--workers", "2") if threads else ("--executor", "inline")
     killed = world.cli(*how, orders={"kill": moment, "rows": ROWS})
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    # Commits of the index fall together where they meet, so that a run may have a few moments less than were counted:
+    # who was to be killed at one of the last has ended then, and what follows must hold for it too.
+    assert killed.returncode in (-signal.SIGKILL, 0), killed.stderr
 
 
 def _rebuilt(result: RunResult) -> int:
