@@ -6,6 +6,7 @@ import contextlib
 import queue
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from typing import ClassVar
 
@@ -20,8 +21,10 @@ from forge_pipeline.worker import run_chunk
 _LOOK_EVERY_S = 0.25
 
 
-class _Pool:
+class _Pool(ABC):
     """Threads that take chunks from one line, in the order in which they were submitted."""
+
+    machines = 1.0
 
     def __init__(self, workers: int) -> None:
         self.slots = workers
@@ -63,9 +66,9 @@ class _Pool:
         self._threads.append(thread)
         thread.start()
 
+    @abstractmethod
     def _live(self) -> None:
         """Be one worker: chunk after chunk, until the pool closes."""
-        raise NotImplementedError
 
     def _next_chunk(self) -> Chunk | None:
         with self._changed:
@@ -83,7 +86,6 @@ class ThreadsExecutor(_Pool):
     # Tasks of microseconds share a hand-over, which costs a tenth of a millisecond while Python's lock is asked for.
     chunk_s = 0.01
     apart = False
-    machines = 1.0
 
     def __init__(self, bench: Bench, workers: int) -> None:
         super().__init__(workers)
@@ -152,7 +154,6 @@ class ProcessesExecutor(_Pool):
     # A task costs 0.2 to 2 s: the way to another process (0.2 ms) and back is nothing beside it.
     chunk_s = 0.5
     apart = True
-    machines = 1.0
 
     def __init__(self, spec: WorkerSpec, workers: int) -> None:
         super().__init__(workers)
