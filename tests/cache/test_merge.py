@@ -38,7 +38,7 @@ def test_what_lies_in_a_store_that_all_share_is_not_copied(photos: World) -> Non
     ran = photos.run(cache="merged", store=store)
     assert ran.calls["load"] == ran.calls["split"] == ran.calls["mean"] == 0
     assert ran.total("rebuilt") == 0
-    ran.same_as(photos.run_clean())
+    ran.assert_same_as(photos.run_clean())
 
 
 def test_images_of_a_folder_are_copied_into_a_shared_store(photos: World) -> None:
@@ -49,4 +49,4 @@ def test_images_of_a_folder_are_copied_into_a_shared_store(photos: World) -> Non
     shutil.rmtree(photos.root / "one")
     ran = photos.run(cache="merged", store=store)
     assert ran.calls["load"] == 0
-    ran.same_as(photos.run_clean())
+    ran.assert_same_as(photos.run_clean())

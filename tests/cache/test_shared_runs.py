@@ -62,10 +62,10 @@ def test_a_store_changes_no_byte_and_nothing_is_sent_twice(
 ) -> None:
     alone = mine.run_clean()
     first = mine.run(store=url, executor=executor)
-    first.same_as(alone)
+    first.assert_same_as(alone)
     assert mine.payloads() == []
     assert len(sent) == len(set(sent)) == 6
-    mine.run(store=url).did_nothing()
+    mine.run(store=url).assert_nothing_done()
     second = theirs.run(store=url, executor=executor)  # an index of its own: it makes them, and finds them there
     assert second.trees["out"].keys() == first.trees["out"].keys()
     assert second.digests == first.digests
@@ -79,7 +79,7 @@ def test_exports_are_written_from_the_store_where_nothing_is_kept_here(mine: Wor
     shutil.rmtree(mine.root / "cache/read")
     again = mine.run(store=url)
     assert dict(again.calls) == {}
-    again.same_as(before)
+    again.assert_same_as(before)
 
 
 def test_what_is_missing_or_damaged_behind_the_url_is_made_again(mine: World, tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_what_is_missing_or_damaged_behind_the_url_is_made_again(mine: World, tm
     mine.forget_exports()
     shutil.rmtree(mine.root / "cache/read")
     again = mine.run(store=url)
-    again.same_as(before)
+    again.assert_same_as(before)
     assert again.counts("ran") == {"out": 1}
     assert 3 <= sum(again.counts("rebuilt").values()) < 9
     assert sorted(path for path in shared.glob("payloads/*/*")) == payloads
@@ -104,7 +104,7 @@ def test_what_is_missing_or_damaged_behind_the_url_is_made_again(mine: World, tm
 def test_a_cache_without_store_makes_again_what_lies_only_there(mine: World, url: str) -> None:
     before = mine.run(store=url)
     mine.forget_exports()
-    mine.run().same_as(before)
+    mine.run().assert_same_as(before)
     assert len(mine.payloads()) == 6
 
 
@@ -141,14 +141,14 @@ def test_collect_leaves_a_shared_store_alone_unless_told(mine: World, tmp_path: 
     gone = api.cache_collect(cache, 1, sharing, True)
     assert gone == Collected(2, gone.bytes, 0)
     assert len(list(shared.glob("payloads/*/*"))) == 4
-    mine.run(store=sharing.store).did_nothing()
+    mine.run(store=sharing.store).assert_nothing_done()
 
 
 def test_a_network_that_is_busy_for_a_moment_changes_nothing(mine: World, faulty: FaultySystem) -> None:
     alone = mine.run_clean()
     faulty.fail_every = 3
     ran = mine.run(store=faulty.url)
-    ran.same_as(alone)
+    ran.assert_same_as(alone)
     assert faulty.failures > 3
 
 
@@ -167,7 +167,7 @@ def test_a_network_that_goes_away_ends_the_run_and_nothing_of_it_is_remembered(
     assert mine.exports() == []
     faulty.gone_after = None
     again = mine.run(store=faulty.url)
-    again.same_as(alone)
+    again.assert_same_as(alone)
     assert again.rows("rejects") == []
 
 
@@ -177,7 +177,7 @@ def test_an_upload_that_is_cut_off_leaves_no_torn_payload(mine: World, faulty: F
     alone = mine.run_clean()
     faulty.cut_upload = number
     ran = mine.run(store=faulty.url)
-    ran.same_as(alone)
+    ran.assert_same_as(alone)
     names = [path.name for path in faulty.folder.glob("payloads/*/*")]
     assert len(names) == 6
     assert list(faulty.folder.glob("incoming/*")) == []

@@ -182,7 +182,7 @@ def test_a_profile_changes_no_key_and_no_byte(tmp_path: Path, profile: Path) -> 
     profile.write_text(f"executor: inline\nworkers: 1\nstore: file://{shared}\nmemory: 2 GiB\n")
     before = world.run(executor=None)
     lock = (world.root / "toy.lock").read_bytes()
-    world.run(executor=None, profile=profile).did_nothing()
+    world.run(executor=None, profile=profile).assert_nothing_done()
     with_it = world.run(executor=None, profile=profile, cache="other")
     assert with_it.digests == before.digests
     assert with_it.trees == before.trees

@@ -43,9 +43,9 @@ def test_the_first_run_does_everything_once(world: World, ran: Ran) -> None:
 
 def test_a_second_run_runs_nothing_and_walks_no_step(world: World, ran: Ran) -> None:
     again = world.run()
-    again.did_nothing()
+    again.assert_nothing_done()
     assert again.whole == {"photos", "tiles", "clean", "unique", "hr", "lr", "out"}
-    again.same_as(ran)
+    again.assert_same_as(ran)
 
 
 def test_a_threshold_measures_nothing_and_runs_only_what_was_never_seen(world: World, ran: Ran) -> None:
@@ -54,7 +54,7 @@ def test_a_threshold_measures_nothing_and_runs_only_what_was_never_seen(world: W
     assert looser.counts("measured") == {"out": 1}
     assert looser.counts("ran") == {"clean": 1, "unique": 1, "hr": 1, "lr": 1, "out": 1}
     assert looser.counts("rebuilt") == {}
-    looser.same_as(world.run_clean())
+    looser.assert_same_as(world.run_clean())
 
 
 def test_a_stricter_threshold_runs_decides_and_the_export_alone(world: World, ran: Ran) -> None:
@@ -63,7 +63,7 @@ def test_a_stricter_threshold_runs_decides_and_the_export_alone(world: World, ra
     assert stricter.counts("measured") == {}
     assert stricter.counts("ran") == {"clean": 1, "unique": 1, "out": 1}
     assert dict(stricter.calls) == {"decide": 2}
-    stricter.same_as(world.run_clean())
+    stricter.assert_same_as(world.run_clean())
 
 
 def test_a_parameter_runs_its_step_and_the_export_alone(world: World, ran: Ran) -> None:
@@ -73,7 +73,7 @@ def test_a_parameter_runs_its_step_and_the_export_alone(world: World, ran: Ran) 
     assert changed.counts("measured") == {"out": 4}
     assert changed.counts("rebuilt") == {}
     assert dict(changed.calls) == {"add": 4, "inspect": 4}
-    changed.same_as(world.run_clean())
+    changed.assert_same_as(world.run_clean())
 
 
 def test_a_parameter_set_back_runs_the_export_alone(world: World, ran: Ran) -> None:
@@ -83,7 +83,7 @@ def test_a_parameter_set_back_runs_the_export_alone(world: World, ran: Ran) -> N
     back = world.run()
     assert back.counts("ran") == {"out": 1}
     assert back.counts("measured") == {}
-    back.same_as(ran)
+    back.assert_same_as(ran)
 
 
 def test_a_photo_put_in_runs_its_branch_and_the_decides(world: World, ran: Ran) -> None:
@@ -92,7 +92,7 @@ def test_a_photo_put_in_runs_its_branch_and_the_decides(world: World, ran: Ran) 
     assert added.counts("ran") == {"photos": 1, "tiles": 1, "clean": 1, "unique": 1, "hr": 2, "lr": 2, "out": 1}
     assert added.counts("measured") == {"clean": 2, "out": 2}
     assert added.counts("rebuilt") == {}
-    added.same_as(world.run_clean())
+    added.assert_same_as(world.run_clean())
 
 
 def test_a_photo_taken_out_runs_decides_and_the_export(world: World, ran: Ran) -> None:
@@ -100,7 +100,7 @@ def test_a_photo_taken_out_runs_decides_and_the_export(world: World, ran: Ran) -
     fewer = world.run()
     assert fewer.counts("ran") == {"clean": 1, "unique": 1, "out": 1}
     assert fewer.counts("measured") == {}
-    fewer.same_as(world.run_clean())
+    fewer.assert_same_as(world.run_clean())
 
 
 def test_bytes_replaced_behind_a_name_run_exactly_their_descendants(world: World, ran: Ran) -> None:
@@ -108,13 +108,13 @@ def test_bytes_replaced_behind_a_name_run_exactly_their_descendants(world: World
     replaced = world.run()
     assert replaced.counts("ran") == {"photos": 1, "tiles": 1, "clean": 1, "unique": 1, "hr": 2, "lr": 2, "out": 1}
     assert replaced.counts("measured") == {"clean": 2, "out": 2}
-    replaced.same_as(world.run_clean())
+    replaced.assert_same_as(world.run_clean())
 
 
 def test_a_touched_photo_runs_nothing(world: World, ran: Ran) -> None:
     os.utime(world.root / "photos/b.txt")
     world.settle()
-    world.run().did_nothing()
+    world.run().assert_nothing_done()
 
 
 def test_a_renamed_photo_is_not_loaded_again(world: World, ran: Ran) -> None:
@@ -122,7 +122,7 @@ def test_a_renamed_photo_is_not_loaded_again(world: World, ran: Ran) -> None:
     renamed = world.run()
     assert renamed.counts("ran") == {"clean": 1, "unique": 1, "out": 1}
     assert renamed.counts("measured") == {}
-    renamed.same_as(world.run_clean())
+    renamed.assert_same_as(world.run_clean())
 
 
 def test_other_bytes_of_the_same_size_and_time_are_seen(world: World, ran: Ran) -> None:
@@ -133,7 +133,7 @@ def test_other_bytes_of_the_same_size_and_time_are_seen(world: World, ran: Ran) 
     assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
     seen = world.run()
     assert seen.counts("ran")["photos"] == 1
-    seen.same_as(world.run_clean())
+    seen.assert_same_as(world.run_clean())
 
 
 def test_another_file_renamed_over_one_is_seen(world: World, ran: Ran) -> None:
@@ -142,7 +142,7 @@ def test_another_file_renamed_over_one_is_seen(world: World, ran: Ran) -> None:
     other = world.file("other.txt", "3 3 8 8")
     restore_times(other, before)
     other.rename(path)
-    world.run().same_as(world.run_clean())
+    world.run().assert_same_as(world.run_clean())
 
 
 def test_a_file_saved_again_with_the_same_pixels_stops_at_its_decode(world: World, ran: Ran) -> None:
@@ -154,7 +154,7 @@ def test_a_file_saved_again_with_the_same_pixels_stops_at_its_decode(world: Worl
     # No image was written again: only the manifest and what it says of the source.
     assert [export.written for export in saved.result.exports] == [1]
     assert saved.result.exports[0].digest == ran.result.exports[0].digest
-    saved.same_as(world.run_clean())
+    saved.assert_same_as(world.run_clean())
 
 
 def test_a_field_that_a_decide_reads_runs_the_decide_and_no_pixel(world: World) -> None:
@@ -169,15 +169,15 @@ def test_a_field_that_a_decide_reads_runs_the_decide_and_no_pixel(world: World) 
     noted = world.run()
     assert noted.funnel["noted"] == (3, 2, {"unnoted": 1}, 0)
     assert noted.counts("ran") == {"photos": 1, "noted": 1, "out": 1}
-    noted.same_as(world.run_clean())
+    noted.assert_same_as(world.run_clean())
 
 
 def test_a_moved_source_folder_runs_nothing(world: World, ran: Ran) -> None:
     (world.root / "photos").rename(world.root / "pictures")
     world.recipe(steps().replace("path: photos", "path: pictures"))
     moved = world.run()
-    moved.did_nothing()
-    moved.same_as(ran)
+    moved.assert_nothing_done()
+    moved.assert_same_as(ran)
 
 
 def test_what_a_moved_photo_was_cut_into_can_be_made_again(world: World, ran: Ran) -> None:
@@ -188,7 +188,7 @@ def test_what_a_moved_photo_was_cut_into_can_be_made_again(world: World, ran: Ra
     world.forget_exports()
     again = world.run()
     assert again.counts("ran") == {"out": 1}
-    again.same_as(ran)
+    again.assert_same_as(ran)
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_new_code_runs_again(world: World, ran: Ran, old: str, new: str, again: 
     edited = world.run()
     # The toys are one file: all its operators count as edited, and equal results stop at the contents.
     assert again <= set(edited.counts("ran"))
-    edited.same_as(world.run_clean())
+    edited.assert_same_as(world.run_clean())
 
 
 def test_a_side_file_edited_behind_its_path_is_seen(world: World) -> None:
@@ -215,12 +215,12 @@ def test_a_side_file_edited_behind_its_path_is_seen(world: World) -> None:
     """)
     world.settle()
     before = world.run()
-    world.run().did_nothing()
+    world.run().assert_nothing_done()
     table.write_text("7")
     after = world.run()
     assert after.counts("ran") == {"table": 3, "out": 1}
     assert after.trees != before.trees
-    after.same_as(world.run_clean())
+    after.assert_same_as(world.run_clean())
 
 
 def test_a_file_name_that_is_no_utf_8_is_a_sample_like_any_other(world: World) -> None:
@@ -233,4 +233,4 @@ def test_a_file_name_that_is_no_utf_8_is_a_sample_like_any_other(world: World) -
     world.settle()
     ran = world.run()
     assert [row["key"] for row in ran.rows()][-1] == "photos/caf\\xe9.txt"
-    world.run().did_nothing()
+    world.run().assert_nothing_done()

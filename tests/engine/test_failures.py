@@ -78,8 +78,8 @@ def test_the_second_run_tells_the_same_and_runs_nothing(mixed: World) -> None:
     mixed.recipe(steps())
     mixed.settle()
     first, again = mixed.run(), mixed.run()
-    again.did_nothing()
-    again.same_as(first)
+    again.assert_nothing_done()
+    again.assert_same_as(first)
     assert sorted(again.result.failures, key=str) == sorted(first.result.failures, key=str)
 
 
@@ -197,7 +197,7 @@ def test_a_failed_measure_quarantines_the_sample_alone(world: World) -> None:
     ran = world.run()
     assert ran.funnel["keep"] == (5, 3, {}, 2)
     assert [row["key"] for row in ran.rows()] == ["photos/a.txt", "photos/b.txt", "photos/c.txt"]
-    world.run().did_nothing()
+    world.run().assert_nothing_done()
 
 
 def test_an_exception_nobody_foresaw_breaks_one_sample_and_is_tried_again(world: World) -> None:
@@ -214,12 +214,12 @@ def test_an_exception_nobody_foresaw_breaks_one_sample_and_is_tried_again(world:
     assert [f.reason for f in first.result.failures] == ["RuntimeError: nobody foresaw this"]
     second = world.run()
     assert second.counts("ran") == {"photos": 1}
-    second.same_as(first)
+    second.assert_same_as(first)
     SWITCHES["crash"] = False
     third = world.run()
     assert third.funnel["photos"] == (4, 4, {}, 0)
     assert third.counts("ran") == {"photos": 1, "add": 1, "keep": 1, "out": 1}
-    third.same_as(world.run_clean())
+    third.assert_same_as(world.run_clean())
 
 
 def test_an_inspection_nobody_foresaw_to_break_is_tried_again(world: World) -> None:
@@ -235,7 +235,7 @@ def test_an_inspection_nobody_foresaw_to_break_is_tried_again(world: World) -> N
     SWITCHES.clear()
     mended = world.run()
     assert mended.funnel["out"] == (3, 3, {}, 0)
-    mended.same_as(world.run_clean())
+    mended.assert_same_as(world.run_clean())
 
 
 def test_a_row_that_fails_its_inspection_is_quarantined_by_the_export(world: World) -> None:
@@ -328,7 +328,7 @@ def test_variants_of_a_matrix_may_meet(world: World) -> None:
     """)
     ran = world.run()
     assert [row["key"] for row in ran.rows()][:2] == ["photos/a.txt/amount=1", "photos/a.txt/amount=2"]
-    ran.same_as(world.run_clean())
+    ran.assert_same_as(world.run_clean())
 
 
 def test_a_ranked_sample_that_is_rejected_has_only_real_steps_in_its_trail(world: World) -> None:

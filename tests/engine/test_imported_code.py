@@ -33,14 +33,14 @@ def test_an_edit_of_what_an_operator_imports_from_beside_it_runs_it_again(world:
     after = world.run()
     assert after.calls["add"] == 3
     assert after.trees != before.trees
-    after.same_as(world.run_clean())
+    after.assert_same_as(world.run_clean())
 
 
 def test_a_second_edit_of_the_same_length_within_a_second_is_seen_too(world: World) -> None:
     world.recipe(STEPS)
     for bias in (1, 2, 3):
         world.bias(bias)
-        world.run().same_as(world.run_clean())
+        world.run().assert_same_as(world.run_clean())
 
 
 def test_the_digest_of_imported_code_holds_no_path(tmp_path: Path) -> None:

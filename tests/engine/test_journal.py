@@ -98,7 +98,7 @@ def test_exports_and_the_end_are_told(small: World) -> None:
 
 def test_an_unchanged_run_tells_that_nothing_ran(small: World) -> None:
     small.run()
-    small.run().did_nothing()
+    small.run().assert_nothing_done()
     lines = journal(small)
     assert Counter(line["event"] for line in lines) == {
         "run_started": 1,

@@ -339,7 +339,7 @@ def test_samples_that_are_larger_than_the_budget_run_alone(many: World, executor
     assert most_at_once(reference) > 1
     many.forget_exports()
     ran = many.run(executor=executor, workers=4, memory="1B")
-    ran.same_as(reference)
+    ran.assert_same_as(reference)
     assert most_at_once(ran) == 1
     refused = [event for event in of(ran, AdmissionRefused) if event.cause == "memory"]
     assert refused
@@ -588,7 +588,7 @@ def test_a_small_device_gives_the_same_dataset_in_smaller_batches(device: World,
     (device.root / "marks").mkdir()
     on_a_device(device, 250)
     ran = device.run(executor=executor, workers=1)
-    ran.same_as(reference)
+    ran.assert_same_as(reference)
     why = "CUDA out of memory. Tried to allocate {} bytes."
     # The first image teaches the size; the second begins with it.
     assert of(ran, BatchHalved) == [
@@ -628,7 +628,7 @@ def test_what_the_processor_did_is_marked_and_never_remembered(device: World, ex
         ("photos/a.txt", {"first": 2}),
         ("photos/b.txt", {"first": 31}),
     ]
-    device.run(executor=executor, workers=2).did_nothing()
+    device.run(executor=executor, workers=2).assert_nothing_done()
 
 
 def test_a_decision_over_scores_of_the_processor_is_never_remembered(device: World) -> None:

@@ -83,7 +83,7 @@ def test_shards_merged_leave_the_run_nothing_but_to_decide(photos: World, count:
     assert {name: ran.calls[name] for name in ("load", "split", "mean", "width")} == dict.fromkeys(
         ("load", "split", "mean", "width"), 0
     )
-    ran.same_as(plain(photos))
+    ran.assert_same_as(plain(photos))
 
 
 def test_nothing_depends_on_where_a_shard_was_done(photos: World, tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_nothing_depends_on_where_a_shard_was_done(photos: World, tmp_path: Path
         assert rows(photos, "merged", table) == 0, table
     ran = photos.run(cache="merged")
     assert ran.calls["load"] == ran.calls["split"] == ran.calls["mean"] == 0
-    ran.same_as(plain(photos))
+    ran.assert_same_as(plain(photos))
 
 
 @pytest.mark.slow
@@ -145,7 +145,7 @@ def check_fates(plan: Plan, files: dict[tuple[str, str], str], count: int, data:
         clean = world.run_clean()
         assert ran.result.status == clean.result.status
         if clean.result.status == "done":
-            ran.same_as(clean)
+            ran.assert_same_as(clean)
 
 
 def forget_some(world: World, cache: str, one_of: int) -> None:
@@ -203,7 +203,7 @@ def test_payloads_that_are_gone_or_damaged_are_made_again_by_the_run(photos: Wor
     assert taken.payloads_missing == 2
     ran = photos.run(cache="merged")
     assert ran.total("rebuilt") > 0
-    ran.same_as(plain(photos))
+    ran.assert_same_as(plain(photos))
 
 
 def test_a_merge_that_was_cut_off_is_done_again(photos: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,7 +216,7 @@ def test_a_merge_that_was_cut_off_is_done_again(photos: World, monkeypatch: pyte
     assert (taken.payloads, taken.payloads_known) == (len(photos.payloads("one")) - left, left)
     ran = photos.run(cache="merged")
     assert ran.calls["load"] == 0
-    ran.same_as(plain(photos))
+    ran.assert_same_as(plain(photos))
 
 
 class FolderStorePut:
@@ -245,7 +245,7 @@ def test_a_cache_that_is_in_use_keeps_what_it_knew(photos: World) -> None:
     merge(photos, "one")
     ran = photos.run(cache="merged")
     assert ran.calls["load"] == 0
-    ran.same_as(plain(photos))
+    ran.assert_same_as(plain(photos))
 
 
 def test_an_explanation_says_that_an_action_came_from_elsewhere(photos: World) -> None:
@@ -277,7 +277,7 @@ def test_two_results_of_one_action_are_all_told_and_ours_is_kept(two_answers: Wo
         f"operator 'toy.random' is not deterministic: the same input and parameters (action {first.name[:12]}) gave "
     )
     SWITCHES["random"] = 0
-    two_answers.run(cache="merged").same_as(plain(two_answers))
+    two_answers.run(cache="merged").assert_same_as(plain(two_answers))
 
 
 def test_an_image_that_was_encoded_in_two_ways_is_told(photos: World) -> None:

@@ -140,10 +140,10 @@ def test_a_plan_leaves_nothing_that_changes_a_run(ran: World) -> None:
         ran.plan()
         ran.recipe(narrow)
         ran.plan()
-        ran.run().same_as(before)
+        ran.run().assert_same_as(before)
     ran.recipe(wider)
     ran.plan()
-    ran.run().same_as(ran.run_clean())
+    ran.run().assert_same_as(ran.run_clean())
 
 
 def test_a_plan_of_a_diamond_whose_one_side_is_new(ran: World) -> None:

@@ -40,7 +40,7 @@ def test_survivors_go_on_in_the_order_that_is_asked_for(world: World, priority: 
     ran = world.run()
     assert [call for call in CALLS if call.startswith("add")] == [f"add [{first}, 0]" for first in order]
     _recipe(world)
-    world.run().did_nothing()
+    world.run().assert_nothing_done()
     assert ran.result.status == "done"
 
 

@@ -63,7 +63,7 @@ def second_runs_nothing(world: World, ran: Ran, plan: Plan) -> None:
     assert again.digests == ran.digests
     assert [export.written for export in again.result.exports] == [0] * len(again.result.exports)
     if not plan.uncached:
-        again.did_nothing()
+        again.assert_nothing_done()
 
 
 @pytest.mark.slow

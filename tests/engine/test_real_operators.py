@@ -120,6 +120,6 @@ def test_incremental_equals_clean_on_real_operators(
                 write(world, chosen)
             world.settle()
             ran = world.run()
-            ran.same_as(world.run_clean())
+            ran.assert_same_as(world.run_clean())
             assert ran.result.status == "done"
-            world.run().did_nothing()
+            world.run().assert_nothing_done()

@@ -82,7 +82,7 @@ def test_all_payloads_gone_and_the_export_with_them(world: World, name: str, dam
         damage(path)
     world.forget_exports()
     after = world.run()
-    after.same_as(before)
+    after.assert_same_as(before)
     assert after.counts("ran") == {"out": 1}
     assert after.counts("measured") == {}
     assert after.total("rebuilt") > 0
@@ -102,7 +102,7 @@ def test_all_payloads_gone_before_a_change_that_needs_some(
     last = {"pairs": "hr", "spread": "more", "frames": "more", "kept": "other", "ranked": "more"}[name]
     text = ALL[name].replace(f"{last}: {{use: toy.add", f"{last}: {{note: n, use: toy.add")
     world.recipe(text.replace("amount: 10", "amount: 11").replace("amount: 7", "amount: 8"), seed=2)
-    world.run().same_as(world.run_clean())
+    world.run().assert_same_as(world.run_clean())
 
 
 @pytest.mark.slow
@@ -115,7 +115,7 @@ def test_any_payload_gone(world: World, name: str) -> None:
         damage(path)
         world.forget_exports()
         after = world.run()
-        after.same_as(before)
+        after.assert_same_as(before)
         assert after.counts("ran") == {"out": 1}
         assert after.counts("measured") == {}
 
@@ -126,7 +126,7 @@ def test_nothing_is_rebuilt_while_nothing_needs_the_bytes(world: World) -> None:
     for path in world.payloads():
         path.unlink()
     world.settle()
-    world.run().did_nothing()
+    world.run().assert_nothing_done()
 
 
 def test_rebuilt_counts_each_action_once(world: World) -> None:
@@ -154,7 +154,7 @@ def test_frames_of_one_video_are_made_again_by_one_walk(world: World) -> None:
     ran = world.run()
     assert ran.calls["split"] == 3
     assert ran.counts("rebuilt")["frames"] == 3
-    ran.same_as(world.run_clean())
+    ran.assert_same_as(world.run_clean())
 
 
 def test_the_cache_deleted_whole_gives_the_same_and_writes_nothing(world: World) -> None:
@@ -162,7 +162,7 @@ def test_the_cache_deleted_whole_gives_the_same_and_writes_nothing(world: World)
     before = world.run()
     shutil.rmtree(world.root / "cache")
     after = world.run()
-    after.same_as(before)
+    after.assert_same_as(before)
     assert after.result.exports[0].written == 0
 
 
@@ -172,7 +172,7 @@ def test_payload_folders_deleted_while_the_index_stays(world: World) -> None:
     for name in ("payloads", "incoming"):
         shutil.rmtree(world.root / "cache" / name)
     world.forget_exports()
-    world.run().same_as(before)
+    world.run().assert_same_as(before)
 
 
 def test_a_cropped_image_of_an_export_is_made_again_by_its_inspection(world: World) -> None:
@@ -188,7 +188,7 @@ def test_a_cropped_image_of_an_export_is_made_again_by_its_inspection(world: Wor
             damage(path)
         world.forget_exports()
         after = world.run()
-        after.same_as(before)
+        after.assert_same_as(before)
         assert after.counts("ran") == {"out": 1}
         assert after.counts("measured") == {}
         assert after.counts("rebuilt")["out"] == 3
@@ -201,7 +201,7 @@ def test_a_new_export_of_a_step_whose_images_were_never_kept(world: World) -> No
     both = world.run()
     assert both.counts("ran") == {"out": 1}
     assert both.counts("rebuilt") == {"hr": 3}
-    both.same_as(world.run_clean())
+    both.assert_same_as(world.run_clean())
 
 
 def test_two_new_exports_of_steps_whose_images_were_never_kept(world: World) -> None:
@@ -217,7 +217,7 @@ def test_two_new_exports_of_steps_whose_images_were_never_kept(world: World) -> 
     world.recipe(steps + "more: {use: toy.pair, from: {a: one, b: two}, with: {path: more}}\n")
     ran = world.run()
     assert ran.counts("ran") == {"more": 1}
-    ran.same_as(world.run_clean())
+    ran.assert_same_as(world.run_clean())
 
 
 def test_verify_finds_every_damaged_payload_at_once(world: World) -> None:
@@ -231,7 +231,7 @@ def test_verify_finds_every_damaged_payload_at_once(world: World) -> None:
     assert world.payloads() == []
     assert api.cache_verify(world.root / "cache") == []
     world.forget_exports()
-    world.run().same_as(before)
+    world.run().assert_same_as(before)
 
 
 def test_verify_removes_what_a_killed_run_left(world: World) -> None:
@@ -258,10 +258,10 @@ def test_collect_lets_go_what_the_last_run_does_not_stand_on(world: World) -> No
     assert collected.payloads == len(old - kept) == 6
     assert api.cache_verify(world.root / "cache") == []
     world.settle()
-    world.run().did_nothing()
+    world.run().assert_nothing_done()
     world.forget_exports()
     again = world.run()
-    again.same_as(latest)
+    again.assert_same_as(latest)
     assert again.counts("rebuilt") == {}
 
 
@@ -285,7 +285,7 @@ def test_what_was_collected_is_made_again_when_it_is_wanted_back(world: World) -
     api.cache_collect(world.root / "cache", 1)
     world.recipe(PAIRS)
     back = world.run()
-    back.same_as(first)
+    back.assert_same_as(first)
     assert back.counts("measured") == {}
 
 
@@ -318,8 +318,8 @@ def test_a_run_is_equal_whatever_ran_before(world: World) -> None:
         return found
 
     tens = [runs()[index] for index in (0, 2, 4)]
-    tens[0].same_as(tens[1])
-    tens[0].same_as(tens[2])
+    tens[0].assert_same_as(tens[1])
+    tens[0].assert_same_as(tens[2])
 
 
 @pytest.mark.slow
@@ -341,7 +341,7 @@ def test_what_a_walk_did_before_it_met_damage_is_recorded(world: World) -> None:
     ran = world.run()
     assert ran.counts("ran") == {"more": 5, "last": 5, "out": 1}
     assert ran.counts("rebuilt") == {"photos": 1, "parts": 1}
-    ran.same_as(world.run_clean())
+    ran.assert_same_as(world.run_clean())
     (world.root / "photos/a.txt").rename(world.root / "photos/z.txt")
     assert world.run().counts("ran") == {"keep": 1, "out": 1}
 
@@ -383,7 +383,7 @@ def test_bytes_are_made_again_from_a_row_that_was_recorded_a_moment_ago(world: W
         # A name that is new is walked, not reused whole: its rows are being written when bytes are missed.
         for path in sorted((world.root / "photos").iterdir()):
             path.rename(path.with_name(f"z{path.name}"))
-        world.run().same_as(world.run_clean())
+        world.run().assert_same_as(world.run_clean())
 
 
 def test_bytes_are_made_again_though_what_they_came_from_is_walked_anew(world: World) -> None:
@@ -404,4 +404,4 @@ def test_bytes_are_made_again_though_what_they_came_from_is_walked_anew(world: W
     ran = world.run()
     assert ran.whole == {"frames"}
     assert ran.counts("ran") == {"more": 6, "side": 3, "out": 1, "beside": 1}
-    ran.same_as(world.run_clean())
+    ran.assert_same_as(world.run_clean())

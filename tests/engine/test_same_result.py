@@ -58,7 +58,7 @@ def test_executors_workers_and_listing_order_change_nothing(
     many.forget_exports()
     many.recipe(steps(shuffled))
     ran = many.run(executor=executor, workers=workers)
-    ran.same_as(reference)
+    ran.assert_same_as(reference)
     for count in ("ran", "measured", "rebuilt", "reused"):
         assert ran.counts(count) == reference.counts(count), count
 
@@ -66,7 +66,7 @@ def test_executors_workers_and_listing_order_change_nothing(
 def test_a_small_budget_of_memory_changes_nothing(many: World) -> None:
     reference = many.run(cache="reference", executor="threads", workers=4)
     many.forget_exports()
-    many.run(executor="threads", workers=4, memory="1B").same_as(reference)
+    many.run(executor="threads", workers=4, memory="1B").assert_same_as(reference)
 
 
 def test_settings_of_the_machine_never_enter_a_key(many: World) -> None:
@@ -79,8 +79,8 @@ def test_settings_of_the_machine_never_enter_a_key(many: World) -> None:
         description="says nothing",
     )
     again = many.run(executor=None)
-    again.did_nothing()
-    again.same_as(first)
+    again.assert_nothing_done()
+    again.assert_same_as(first)
     assert again.whole == set(first.result.steps)
 
 
@@ -89,8 +89,8 @@ def test_a_step_kept_or_not_has_the_same_keys(many: World) -> None:
     first = many.run()
     many.recipe(steps().replace("hr: {", "hr: {cache: keep, ").replace("photos: {", "photos: {cache: keep, "))
     again = many.run()
-    again.did_nothing()
-    again.same_as(first)
+    again.assert_nothing_done()
+    again.assert_same_as(first)
 
 
 def test_the_recipes_name_is_no_key(many: World) -> None:
@@ -99,8 +99,8 @@ def test_the_recipes_name_is_no_key(many: World) -> None:
     (many.root / "toy.lock").unlink()
     many.recipe(steps(), name="another")
     again = many.run()
-    again.did_nothing()
-    again.same_as(first)
+    again.assert_nothing_done()
+    again.assert_same_as(first)
 
 
 def test_the_seed_reaches_only_steps_that_draw(many: World) -> None:
@@ -110,7 +110,7 @@ def test_the_seed_reaches_only_steps_that_draw(many: World) -> None:
     # All `toy.add` steps declare draws; no source, cut, measure or decide does.
     assert set(reseeded.counts("ran")) == {"ranked", "hr", "lr[amount=1]", "lr[amount=2]", "out"}
     assert set(reseeded.counts("measured")) == {"out"}
-    reseeded.same_as(many.run_clean())
+    reseeded.assert_same_as(many.run_clean())
 
 
 # --- partial runs ---------------------------------------------------------------------------------
@@ -142,7 +142,7 @@ def test_until_runs_what_the_step_stands_on_alone(many: World) -> None:
     assert ran.trees == {}
     whole = many.run()
     assert set(whole.counts("ran")) == {"unique", "ranked", "hr", "lr[amount=1]", "lr[amount=2]", "out", "flat"}
-    whole.same_as(many.run_clean())
+    whole.assert_same_as(many.run_clean())
 
 
 def test_until_names_what_there_is(many: World) -> None:
@@ -155,7 +155,7 @@ def test_until_names_what_there_is(many: World) -> None:
 def test_a_sample_first_and_the_whole_after_it_is_a_clean_run(many: World) -> None:
     many.run(sample=4)
     many.forget_exports()
-    many.run().same_as(many.run_clean())
+    many.run().assert_same_as(many.run_clean())
 
 
 # --- the lock -------------------------------------------------------------------------------------
@@ -168,7 +168,7 @@ def test_frozen_passes_where_nothing_differs(many: World) -> None:
         assert many.run(frozen=True).result.status == "done"
         many.forget_exports()
     again = many.run(frozen=True, cache="fresh")
-    again.same_as(full)
+    again.assert_same_as(full)
 
 
 def test_frozen_without_a_lock_is_refused(many: World) -> None:
@@ -250,8 +250,8 @@ def test_verify_changes_neither_export_nor_cache(world: World) -> None:
     world.recipe(RANDOM.replace(", CACHE", ""))
     before = world.run()
     world.settle()
-    world.run(verify=3).same_as(before)
-    world.run().did_nothing()
+    world.run(verify=3).assert_same_as(before)
+    world.run().assert_nothing_done()
 
 
 def test_bytes_made_again_by_an_operator_that_is_not_deterministic_name_it(world: World) -> None:
@@ -270,13 +270,13 @@ def test_a_step_that_is_never_cached_runs_every_time(world: World) -> None:
     first = world.run()
     again = world.run()
     assert again.counts("ran") == {"random": 3}
-    again.same_as(first)
+    again.assert_same_as(first)
     SWITCHES["random"] = 1
     changed = world.run()
     assert changed.counts("ran") == {"random": 3, "add": 3, "out": 1}
     assert changed.trees != first.trees
     SWITCHES.clear()
-    world.run().same_as(first)
+    world.run().assert_same_as(first)
 
 
 def test_a_select_that_is_never_cached_measures_every_time(world: World) -> None:
@@ -289,7 +289,7 @@ def test_a_select_that_is_never_cached_measures_every_time(world: World) -> None
     again = world.run()
     assert again.counts("ran") == {"keep": 1}
     assert again.counts("measured") == first.counts("measured")
-    again.same_as(first)
+    again.assert_same_as(first)
 
 
 # --- interruption ---------------------------------------------------------------------------------
@@ -312,7 +312,7 @@ def test_an_interrupted_run_keeps_what_it_did_and_goes_on(many: World, executor:
     assert not (many.root / "toy.lock").exists()
     resumed = many.run()
     assert not {"photos", "more", "tiles"} & set(resumed.counts("ran"))
-    resumed.same_as(many.run_clean())
+    resumed.assert_same_as(many.run_clean())
 
 
 @pytest.mark.slow
@@ -329,7 +329,7 @@ def test_runs_interrupted_everywhere_end_where_a_clean_one_does(many: World) -> 
                 os.kill(os.getpid(), signal.SIGINT)
 
         api.run(many.recipe_path, many.options(executor="threads", workers=2), interrupt)
-    many.run().same_as(clean)
+    many.run().assert_same_as(clean)
 
 
 # --- many samples ---------------------------------------------------------------------------------
@@ -353,10 +353,10 @@ def test_thousands_of_samples_over_many_commits_and_pages(world: World) -> None:
     world.settle()
     threads = world.run(executor="threads", workers=4)
     assert threads.result.steps["parts"].out == 1000
-    world.run().did_nothing()
+    world.run().assert_nothing_done()
     world.forget_exports()
     inline = world.run(cache="other")
-    inline.same_as(threads)
+    inline.assert_same_as(threads)
     for count in ("ran", "measured", "reused"):
         assert inline.counts(count) == threads.counts(count), count
 

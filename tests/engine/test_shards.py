@@ -65,13 +65,13 @@ def test_after_all_shards_on_one_cache_nothing_is_left_but_to_decide(five: World
     assert ran.counts("rebuilt") == {}
     assert ran.counts("ran") == {"keep": 1, "shrink": 5, "out": 1}
     assert dict(ran.calls) == {"decide": 1, "shrink": 5}
-    ran.same_as(five.run_clean())
+    ran.assert_same_as(five.run_clean())
 
 
 def test_a_shard_done_twice_runs_nothing(five: World) -> None:
     five.run(shard=(2, 2))
     again = five.run(shard=(2, 2))
-    again.did_nothing()
+    again.assert_nothing_done()
     assert again.funnel["keep"] == (2, 0, {}, 0)
 
 
@@ -117,7 +117,7 @@ def test_what_enters_any_barrier_is_kept_and_what_is_behind_one_is_not_done(five
     )
     assert whole.counts("ran")["both"] == 5  # those that stood behind the rank
     assert whole.counts("measured")["keep"] == 6  # and their measures: five means, one width
-    whole.same_as(five.run_clean())
+    whole.assert_same_as(five.run_clean())
 
 
 def test_a_shard_keeps_what_an_export_takes_where_there_is_no_select(five: World) -> None:

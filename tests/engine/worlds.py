@@ -67,7 +67,7 @@ class Ran:
         """Read the manifest or the rejects of an export."""
         return [json.loads(line) for line in self.trees[export][f"{name}.jsonl"].splitlines()]
 
-    def same_as(self, other: Ran) -> None:
+    def assert_same_as(self, other: Ran) -> None:
         """Assert that two runs came to the same: exports to the byte, digests, funnels."""
         assert self.result.status == other.result.status
         assert self.result.error == other.result.error
@@ -78,7 +78,7 @@ class Ran:
         }
         assert self.trees == other.trees
 
-    def did_nothing(self) -> None:
+    def assert_nothing_done(self) -> None:
         """Assert that everything was known."""
         for count in ("ran", "measured", "rebuilt"):
             assert self.counts(count) == {}, count

@@ -25,7 +25,6 @@ def fresh_toys() -> None:
 @pytest.fixture(scope="package")
 def nodes() -> Iterator[Nodes]:
     """One cluster for all tests of this folder: a node takes seconds to start, and elsewhere processes are counted."""
-    pytest.importorskip("ray")
     made = Nodes()
     yield made
     made.end()

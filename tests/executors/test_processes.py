@@ -189,7 +189,7 @@ def test_workers_that_are_killed_all_the_time_get_it_done(world: World) -> None:
         ended.set()
         killer.join()
     assert len(killed) >= 3
-    ran.same_as(expected)
+    ran.assert_same_as(expected)
 
 
 @pytest.mark.slow

@@ -37,8 +37,6 @@ from tests.engine.worlds import Ran, World
 from tests.executors.clusters import RAY_MARKS, Nodes
 from tests.executors.conftest import breaking
 
-pytest.importorskip("ray")
-
 pytestmark = list(RAY_MARKS)
 MODEL = Path(__file__).with_name("model_steps.py")
 WAIT_S = 60
@@ -96,10 +94,10 @@ def test_one_node_gives_the_same_bytes_as_inline(world: World, nodes: Nodes, mon
     world.forget_exports()
     monkeypatch.setenv("RAY_ADDRESS", nodes.be(1).address)
     ran = world.run(executor=None, ray_address="auto")
-    ran.same_as(expected)
+    ran.assert_same_as(expected)
     assert (ran.result.executor, ran.result.workers) == ("ray", 1)
     assert [path.suffix for path in world.payloads() if path.suffix == ".probe"] == []
-    world.run(executor="ray", ray_address="0.0.0.0:1").did_nothing()
+    world.run(executor="ray", ray_address="0.0.0.0:1").assert_nothing_done()
 
 
 def test_a_sample_that_ends_or_holds_its_worker_is_set_aside(world: World, nodes: Nodes) -> None:
@@ -136,12 +134,12 @@ def test_bytes_travel_where_nothing_is_shared(world: World, nodes: Nodes, monkey
     world.forget_exports()
     _pretend_another_machine(monkeypatch)
     ran = world.run(executor="ray", ray_address=nodes.be(1).address)
-    ran.same_as(expected)
+    ran.assert_same_as(expected)
     host = os.uname().nodename
     assert ran.notes == [
         f"ray: {host} does not see the store (what the run has put there is not found): images travel with their tasks"
     ]
-    world.run().did_nothing()
+    world.run().assert_nothing_done()
 
 
 def test_another_machine_uses_a_store_that_it_reaches(
@@ -154,7 +152,7 @@ def test_another_machine_uses_a_store_that_it_reaches(
     (world.root / "shared").mkdir()
     url = f"file://{world.root / 'shared'}"
     ran = world.run(executor="ray", ray_address=nodes.be(1).address, store=url)
-    ran.same_as(expected)
+    ran.assert_same_as(expected)
     assert ran.notes == []
     shared = [path for path in (world.root / "shared/payloads").rglob("*") if path.is_file()]
     assert {path.stem[:40] for path in shared} == {path.stem for path in world.payloads("other")}
@@ -280,7 +278,7 @@ def test_a_model_is_loaded_once_for_each_device(world: World, nodes: Nodes) -> N
     nodes.be(1).add(num_cpus=2, num_gpus=2)
     ran = world.run(executor="ray", ray_address=nodes.address)
     nodes.be(1)
-    ran.same_as(expected)
+    ran.assert_same_as(expected)
     devices = [mark.name.split("-")[1] for mark in marks.iterdir() if not mark.name.startswith("device-none")]
     assert sorted(devices) == sorted(set(devices))
     assert {"0"} <= set(devices) <= {"0", "1"}

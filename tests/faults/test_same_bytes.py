@@ -48,7 +48,7 @@ def test_features_of_the_processor_change_no_byte(
     told = tmp_path / "features"
     # Kernels that were compiled for the whole processor are not to be found.
     env = {**plain, "NUMBA_CACHE_DIR": str(tmp_path / "numba")} if "NUMBA_CPU_NAME" in plain else plain
-    _check(_everything(tmp_path / "world"), with_everything, {"features": str(told)}, env)
+    _assert_same_bytes(_everything(tmp_path / "world"), with_everything, {"features": str(told)}, env)
     features = json.loads(told.read_text())
     assert features["numpy"] == []
     assert "AVX2?" in features["opencv"] or "AVX2" not in features["opencv"]
@@ -59,7 +59,7 @@ def test_features_of_the_processor_change_no_byte(
 def test_threads_of_libraries_change_no_byte(tmp_path: Path, with_everything: Undisturbed, threads: int) -> None:
     env = dict.fromkeys(THREADS, str(threads))
     env["NUMBA_NUM_THREADS"] = str(min(threads, numba.config.NUMBA_DEFAULT_NUM_THREADS))  # it refuses more
-    _check(_everything(tmp_path / "world"), with_everything, {"cv2_threads": threads}, env)
+    _assert_same_bytes(_everything(tmp_path / "world"), with_everything, {"cv2_threads": threads}, env)
 
 
 def test_workers_and_executors_change_no_byte(make_world: MakeWorld, undisturbed_pairs: Undisturbed) -> None:
@@ -69,7 +69,7 @@ def test_workers_and_executors_change_no_byte(make_world: MakeWorld, undisturbed
         assert world.outcome() == undisturbed_pairs.outcome
 
 
-def _check(world: World, expected: Undisturbed, orders: dict[str, Any], env: dict[str, str]) -> None:
+def _assert_same_bytes(world: World, expected: Undisturbed, orders: dict[str, Any], env: dict[str, str]) -> None:
     done = world.cli(orders=orders, env=env)
     assert done.returncode == 0, done.stderr
     found = world.outcome()

@@ -49,7 +49,7 @@ def assert_same(found: Any, expected: Any) -> None:
         assert repr(found) == repr(expected)
 
 
-def agree(name: str, bare: Bare) -> None:
+def assert_agree(name: str, bare: Bare) -> None:
     """Call the same on both sides."""
 
     @settings(max_examples=50, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
@@ -68,7 +68,7 @@ def compared() -> set[str]:
 
 @pytest.mark.parametrize("name", list(CALLS))
 def test_the_bits_are_those_of_compiled_kernels(bare: Bare, compared: set[str], name: str) -> None:
-    agree(name, bare)
+    assert_agree(name, bare)
     compared.add(name)
 
 
@@ -87,7 +87,7 @@ def twins() -> set[str]:
 
 def test_every_function_that_stands_for_a_kernel_was_compared(bare: Bare, compared: set[str]) -> None:
     for name in CALLS.keys() - compared:
-        agree(name, bare)
+        assert_agree(name, bare)
     assert len(twins()) > 40
     assert twins() - bare.ran() == set()
 
