@@ -7,7 +7,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from forge_pipeline.cache.index import MERGED_RUN, Index, RejectRow
+from forge_pipeline.cache.index import MERGED_RUN, Index
+from forge_pipeline.cache.index_rows import RejectRow
 from forge_pipeline.compiled import Graph, Node
 from forge_pipeline.digest import digest_file
 from forge_pipeline.errors import CommandError

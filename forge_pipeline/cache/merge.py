@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from forge_pipeline.cache.index import INDEX_FORMAT, MERGED_RUN, Index, KnownAction, index_format, nondeterministic
+from forge_pipeline.cache.index import MERGED_RUN, Index, nondeterministic
+from forge_pipeline.cache.index_file import INDEX_FORMAT, index_format
+from forge_pipeline.cache.index_rows import KnownAction
 from forge_pipeline.cache.place import Cache, file_system, is_network
 from forge_pipeline.cache.store import Payload, PayloadMissing
 from forge_pipeline.errors import CommandError, EnvironmentFault

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from forge_pipeline.cache.folder import FolderStore
-from forge_pipeline.cache.index import Index, index_fault
+from forge_pipeline.cache.index import Index
+from forge_pipeline.cache.index_file import index_fault
 from forge_pipeline.cache.store import Store, StoreSpec
 from forge_pipeline.cache.stores import open_store
 from forge_pipeline.disk import disk_fault, held

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from forge_pipeline.cache.index import Index, RejectRow
+from forge_pipeline.cache.index import Index
+from forge_pipeline.cache.index_rows import RejectRow
 from forge_pipeline.compiled import Doing, Graph, InputRef, Node
 from forge_pipeline.digest import canonical_json, digest_chunks, digest_json
 from forge_pipeline.errors import BrokenPromise, ForgeError, RunFailed

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from forge_pipeline.bench import Bench
-from forge_pipeline.cache.index import DatasetRow, Index
+from forge_pipeline.cache.index import Index
+from forge_pipeline.cache.index_rows import DatasetRow
 from forge_pipeline.compiled import Graph, Node
 from forge_pipeline.reuse import StepDecision, decide_step
 from forge_pipeline.run.datasets import Datasets

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from forge_pipeline.cache.index import Index, RejectRow
+from forge_pipeline.cache.index import Index
+from forge_pipeline.cache.index_rows import RejectRow
 from forge_pipeline.compiled import Graph, Node
 from forge_pipeline.digest import canonical_json
 from forge_pipeline.errors import RunFailed

@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from forge_pipeline.bench import Bench
-from forge_pipeline.cache.index import FileRow, Index
+from forge_pipeline.cache.index import Index
+from forge_pipeline.cache.index_rows import FileRow
 from forge_pipeline.compiled import Node
 from forge_pipeline.digest import digest_chunks
 from forge_pipeline.errors import BrokenPromise, CommandError, DataError, EnvironmentFault

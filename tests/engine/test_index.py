@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from forge_pipeline.cache import index as index_module
-from forge_pipeline.cache.index import FileRow, Index, RejectRow
+from forge_pipeline.cache import index_file
+from forge_pipeline.cache.index import Index
+from forge_pipeline.cache.index_rows import FileRow, RejectRow
 from forge_pipeline.cache.store import Payload
 from forge_pipeline.errors import EnvironmentFault, NondeterministicOperator
 from forge_pipeline.sample import Link, Location, Sample
@@ -26,7 +27,7 @@ def sample(key: str) -> Sample:
 
 
 def test_rows_come_in_key_order_whatever_page_they_are_on(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index_module, "_PAGE_ROWS", 2)
+    monkeypatch.setattr(index_file, "_PAGE_ROWS", 2)
     dataset = index.begin_dataset(1, "photos", "config")
     for key in ("e", "a", "ä", "c", "B"):
         index.add_sample(dataset, sample(key))
@@ -35,7 +36,7 @@ def test_rows_come_in_key_order_whatever_page_they_are_on(index: Index, monkeypa
 
 
 def test_rejects_come_in_order_whatever_page_they_are_on(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index_module, "_PAGE_ROWS", 2)
+    monkeypatch.setattr(index_file, "_PAGE_ROWS", 2)
     dataset = index.begin_dataset(1, "photos", "config")
     rows = [
         RejectRow("photos", key, kind, reason, "", {"n": 1}, ())

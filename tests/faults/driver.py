@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from forge_pipeline.cache import index
+from forge_pipeline.cache import index_file
 from forge_pipeline.cli.main import forge_run
 from forge_pipeline.disk import Disk
 
@@ -43,18 +43,18 @@ def order(orders: dict[str, Any]) -> None:
     """
     moments = _Moments(orders)
     Disk.about_to = lambda self, operation, path: moments.come(operation, path)  # type: ignore[method-assign]
-    commit = index.Index._commit
+    commit = index_file.IndexFile._commit
 
-    def watched_commit(self: index.Index, connection: sqlite3.Connection, rows: Any) -> None:
+    def watched_commit(self: index_file.IndexFile, connection: sqlite3.Connection, rows: Any) -> None:
         if rows:
             moments.come("commit", self.path)
         if "pages" in orders:
             connection.execute(f"PRAGMA max_page_count = {orders['pages']}")
         commit(self, connection, rows)
 
-    index.Index._commit = watched_commit  # type: ignore[method-assign]
+    index_file.IndexFile._commit = watched_commit  # type: ignore[method-assign]
     if "rows" in orders:
-        index._COMMIT_ROWS = orders["rows"]
+        index_file._COMMIT_ROWS = orders["rows"]
     if "slow" in orders:
         _slow_down(*orders["slow"])
     if "obey_modes" in orders:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from forge_pipeline import api
-from forge_pipeline.cache.index import INDEX_FORMAT
+from forge_pipeline.cache.index_file import INDEX_FORMAT
 from forge_pipeline.cache.place import file_system, open_cache
 from forge_pipeline.errors import EXIT_ENVIRONMENT, EnvironmentFault
 from tests.faults.conftest import Undisturbed
