@@ -197,12 +197,18 @@ class _Stored:
 
     def read_at(self, offset: int, size: int) -> bytes:
         parts = []
-        with self._lock:
-            os.lseek(self._handle, offset, os.SEEK_SET)
-            while size > 0 and (part := os.read(self._handle, size)):
-                parts.append(part)
-                size -= len(part)
+        while size > 0 and (part := self._read_once(offset, size)):
+            parts.append(part)
+            offset += len(part)
+            size -= len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _read_once(self, offset: int, size: int) -> bytes:
+        if hasattr(os, "pread"):
+            return os.pread(self._handle, size, offset)
+        with self._lock:  # Windows: the handle has one position, which all threads share
+            os.lseek(self._handle, offset, os.SEEK_SET)
+            return os.read(self._handle, size)
 
 
 @dataclass(slots=True)

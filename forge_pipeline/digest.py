@@ -6,7 +6,7 @@ import json
 import json.encoder
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from blake3 import blake3
 
@@ -30,13 +30,13 @@ _ENCODE = _encode_by(_ENCODER)
 
 def digest_bytes(*parts: bytes | bytearray | memoryview) -> str:
     """Name some bytes: 40 hex digits of BLAKE3 over the parts, one after the other."""
-    hasher = blake3()
-    for part in parts:
-        hasher.update(part)
-    return hasher.hexdigest(length=DIGEST_BYTES)
+    if len(parts) == 1:
+        name: str = blake3(parts[0]).hexdigest(length=DIGEST_BYTES)
+        return name
+    return digest_chunks(parts)
 
 
-def digest_chunks(chunks: Iterable[bytes]) -> str:
+def digest_chunks(chunks: Iterable[bytes | bytearray | memoryview]) -> str:
     """Name bytes that arrive in pieces."""
     hasher = blake3()
     for chunk in chunks:
@@ -47,7 +47,12 @@ def digest_chunks(chunks: Iterable[bytes]) -> str:
 def digest_file(path: Path | str) -> str:
     """Name a file's bytes without holding them all in memory."""
     with open(path, "rb") as stream:
-        return digest_chunks(iter(lambda: stream.read(_READ_BYTES), b""))
+        return digest_stream(stream)
+
+
+def digest_stream(stream: BinaryIO) -> str:
+    """Name what is left of a stream."""
+    return digest_chunks(iter(lambda: stream.read(_READ_BYTES), b""))
 
 
 def canonical_json(value: Any) -> str:

@@ -10,10 +10,10 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias
 
 from forge_pipeline.archives import Archive, Member, open_archive, read_member
-from forge_pipeline.digest import digest_bytes, digest_file
+from forge_pipeline.digest import digest_bytes, digest_stream
 from forge_pipeline.errors import EnvironmentFault
 from forge_pipeline.sample import Location
 
@@ -26,6 +26,10 @@ _MAX_OPEN_ARCHIVES = 16
 # seconds (FAT: every two) show it by a zero fraction.
 _TICK_NS = 20_000_000
 _COARSE_TICK_NS = 2_000_000_000
+
+
+Identity: TypeAlias = tuple[int, int, int, int]
+"""What tells a changed file without reading it: size, mtime_ns, ctime_ns, inode."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +88,23 @@ def open_location(location: Location) -> BinaryIO:
         return _OPEN.archive(location.path).open(location.member)
 
 
-def digest_location(location: Location) -> str:
-    """Name the bytes that lie at a place; raises as `read_location`."""
-    if location.member is not None:
-        return digest_bytes(read_location(location))
+def digest_location(location: Location) -> tuple[str, Identity]:
+    """Name the bytes that lie at a place, and say what the file was when they were read; raises as `read_location`."""
     with _told(location):
-        return digest_file(location.path)
+        if location.member is not None:
+            identity, archive = _OPEN.identified(location.path)
+            return digest_bytes(read_member(archive, location.member)), identity
+        with open(location.path, "rb") as stream:
+            identity = _identity(os.fstat(stream.fileno()))
+            return digest_stream(stream), identity
 
 
-def stat_identity(path: Path | str) -> tuple[int, int, int, int]:
-    """Return what tells a changed file without reading it: size, mtime_ns, ctime_ns, inode."""
-    found = os.stat(path)  # noqa: PTH116 - called for every source of an unchanged run; building a Path doubles it
+def stat_identity(path: Path | str) -> Identity:
+    """Return what tells a changed file without reading it."""
+    return _identity(os.stat(path))  # noqa: PTH116 - for every source of an unchanged run; a Path doubles its cost
+
+
+def _identity(found: os.stat_result) -> Identity:
     # SQLite's integers have 63 bits and a sign; some file systems number inodes beyond.
     return (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino & (2**63 - 1))
 
@@ -143,8 +153,13 @@ class _OpenArchives:
         self._slots: dict[tuple[object, ...], _Slot] = {}
 
     def archive(self, path: str) -> Archive:
+        return self.identified(path)[1]
+
+    def identified(self, path: str) -> tuple[Identity, Archive]:
+        """Return an archive with what told the file apart when it was opened."""
+        identity = stat_identity(path)
         # The process id, because a forked child shares the file position of its parent's handles.
-        key = (os.getpid(), path, *stat_identity(path))
+        key = (os.getpid(), path, identity)
         with self._lock:
             slot = self._slots.pop(key, None) or _Slot()
             self._slots[key] = slot
@@ -153,7 +168,7 @@ class _OpenArchives:
         with slot.lock:
             if slot.archive is None:
                 slot.archive = open_archive(path)
-            return slot.archive
+            return identity, slot.archive
 
 
 _OPEN = _OpenArchives()

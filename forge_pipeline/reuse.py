@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 from forge_pipeline.cache.store import Payload
 from forge_pipeline.compiled import Doing
-from forge_pipeline.sample import Json, Sample
+from forge_pipeline.sample import Sample
 from forge_pipeline.task import Known, Result, action_inputs, action_key, read_result
 
 
@@ -95,7 +95,7 @@ class Decision(NamedTuple):
     """Whether an action runs, with the key that decided it."""
 
     key: str
-    inputs: Json
+    inputs: str
     known: Result | None
 
     @property

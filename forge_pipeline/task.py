@@ -78,12 +78,10 @@ def read_result(text: str) -> Result:
 # --- action keys ----------------------------------------------------------------------------------
 
 
-def action_inputs(doing: Doing, sample: Sample) -> Json:
-    """Name exactly what an action sees of a sample: its content, as far as it reads it, and the fields it declares."""
+def action_inputs(doing: Doing, sample: Sample) -> str:
+    """Spell what an action sees of a sample, as JSON: its content, as far as it reads it, and fields it declares."""
     content: Json = dict(sample.header) if doing.reads == "header" else sample.digest
-    if not doing.fields_read:
-        return [content]
-    return [content, declared_fields(doing, sample)]
+    return canonical_json([content, declared_fields(doing, sample)] if doing.fields_read else [content])
 
 
 def declared_fields(doing: Doing, sample: Sample) -> dict[str, Json]:
@@ -95,9 +93,9 @@ def declared_fields(doing: Doing, sample: Sample) -> dict[str, Json]:
     return {name: fields.get(name) for name in doing.fields_read}
 
 
-def action_key(doing: Doing, inputs: Json) -> str:
-    """Name an action: its configuration and its inputs, nothing else."""
-    return digest_bytes(doing.digest.encode(), b"\n", canonical_json(inputs).encode())
+def action_key(doing: Doing, inputs: str) -> str:
+    """Name an action: its configuration and its inputs, as JSON text; nothing else."""
+    return digest_bytes(f"{doing.digest}\n{inputs}".encode())
 
 
 # --- composing samples ----------------------------------------------------------------------------
@@ -261,7 +259,7 @@ class Done:
 
     key: str
     doing: Doing
-    inputs: Json
+    inputs: str
     result: Result
     state: str
     """`ran`, `reused` or `rebuilt`."""
@@ -373,4 +371,4 @@ def failed_outcome(task: Task | InspectionTask, step: str, reason: str, message:
 
 
 def _broken(doing: Doing, result: Result) -> Done:
-    return Done("", doing, None, result, "ran")
+    return Done("", doing, "", result, "ran")

@@ -11,10 +11,11 @@ from forge_pipeline.beacon import Beacon
 from forge_pipeline.bench import Bench
 from forge_pipeline.cache.store import Payload, PayloadMissing
 from forge_pipeline.compiled import Doing
+from forge_pipeline.digest import canonical_json
 from forge_pipeline.errors import BrokenPromise, EnvironmentFault
 from forge_pipeline.guard import guarded, json_of
 from forge_pipeline.reuse import Sent
-from forge_pipeline.sample import Json, Sample
+from forge_pipeline.sample import Sample
 from forge_pipeline.step import Export, Inspection, Keep, Select
 from forge_pipeline.task import Chunk, ChunkOutcome, Done, InspectionTask, Outcome, Result, Task, action_key
 from forge_pipeline.walk import Later, Walk
@@ -123,6 +124,6 @@ def _inspect(task: InspectionTask, bench: Bench) -> Outcome:
     return Outcome(task.number, inspected=done, payloads=tuple(put), seconds=seconds)
 
 
-def inspection_inputs(samples: Mapping[str, Sample]) -> Json:
-    """Name exactly what an inspection sees: the content at each port."""
-    return {port: sample.digest for port, sample in samples.items()}
+def inspection_inputs(samples: Mapping[str, Sample]) -> str:
+    """Spell what an inspection sees, as JSON: the content at each port."""
+    return canonical_json({port: sample.digest for port, sample in samples.items()})

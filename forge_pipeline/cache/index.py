@@ -28,7 +28,7 @@ from forge_pipeline.sample import Location, Sample
 
 MERGED_RUN = 0
 """Stands for the run of an action that came from another cache; runs here count from 1."""
-_SLOTS = 1 << 22
+_SLOTS = 1 << 25
 
 
 class Index:
@@ -39,9 +39,9 @@ class Index:
         self._uncommitted: dict[str, str] = {}
         self._uncommitted_payloads: dict[str, Payload] = {}
         self._file = IndexFile(path, self._forget_committed)
-        # Of an index that begins empty: a slot is 1 when an action whose key falls there was recorded. A first run asks
+        # Of an index that begins empty: a bit is 1 when an action whose key falls there was recorded. A first run asks
         # a dozen times a sample for what nobody knows, and a question to SQLite takes as long as a small operator.
-        self._slots = bytearray(_SLOTS) if self._file.began_empty else None
+        self._slots = bytearray(_SLOTS // 8) if self._file.began_empty else None
 
     # --- actions ------------------------------------------------------------------------------
 
@@ -50,8 +50,10 @@ class Index:
         pending = self._uncommitted.get(key)
         if pending is not None:
             return pending
-        if self._slots is not None and not self._slots[hash(key) % _SLOTS]:
-            return None
+        if self._slots is not None:
+            slot = hash(key) % _SLOTS
+            if not self._slots[slot >> 3] & (1 << (slot & 7)):
+                return None
         row = self._file.read_one("SELECT result FROM actions WHERE key = ?", key)
         return row[0] if row else self._uncommitted.get(key)
 
@@ -74,7 +76,8 @@ class Index:
                 raise nondeterministic(operator, key, known, result)
             return False
         if self._slots is not None:
-            self._slots[hash(key) % _SLOTS] = 1
+            slot = hash(key) % _SLOTS
+            self._slots[slot >> 3] |= 1 << (slot & 7)
         self._uncommitted[key] = result
         self._file.put(
             "INSERT OR IGNORE INTO actions VALUES (?,?,?,?,?,?)", (key, config, inputs, result, run, seconds), key

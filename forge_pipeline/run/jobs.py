@@ -72,10 +72,9 @@ class _ChunkOut:
     losses: int = 0
     """How often it, or what it is a part of, was lost with its worker."""
 
-    @property
-    def pixels_bytes(self) -> int:
+    def __post_init__(self) -> None:
+        self.pixels_bytes = max(job.pixels_bytes for job in self.jobs)
         """What it needs at its peak: its tasks are done one after the other."""
-        return max(job.pixels_bytes for job in self.jobs)
 
     @property
     def step(self) -> str:
@@ -88,6 +87,7 @@ class _Forming:
 
     jobs: list[_Job] = field(default_factory=list)
     seconds: float = 0.0
+    pixels_bytes: int = 0
 
 
 class Jobs:
@@ -260,6 +260,7 @@ class Jobs:
         expected_s = self._pace.expected_s(job.step, job.pixels_bytes)
         self._forming.jobs.append(job)
         self._forming.seconds += expected_s or 0.0
+        self._forming.pixels_bytes = max(self._forming.pixels_bytes, job.pixels_bytes)
         # A task of which nothing is known yet goes alone, and teaches how long its like take.
         if expected_s is None or self._forming.seconds >= self._executor.chunk_s:
             self._send()
@@ -324,7 +325,9 @@ class Jobs:
         if job.alone:
             return not self._chunks and not self._forming.jobs
         # It would be done after those of its chunk, not beside them.
-        size_bytes = max(job.pixels_bytes, *(one.pixels_bytes for one in self._forming.jobs), 0)
+        if self._forming.jobs and job.pixels_bytes <= self._forming.pixels_bytes:
+            return True
+        size_bytes = max(job.pixels_bytes, self._forming.pixels_bytes)
         return self.budget.admits(self._executor.slots, self._sizes_here(), self._here(size_bytes))
 
     def _in_use_bytes(self) -> int:

@@ -137,7 +137,7 @@ class Recorder:
         return self._index.record_action(
             done.key,
             done.doing.digest,
-            canonical_json(done.inputs),
+            done.inputs,
             done.result.text(),
             self.run_id,
             done.seconds,

@@ -325,7 +325,7 @@ class Scheduler:
             return
         self.index.flush()
         tables = {port: self.datasets.columns(node, port, self.recorder.failed[node.id]) for port in node.inputs}
-        inputs = [content_digest(node.doing, tables)]
+        inputs = canonical_json([content_digest(node.doing, tables)])
         key = action_key(node.doing, inputs)
         known = self.index.known(key) if node.cached else None
         if known is None and self.settings.dry:
@@ -341,7 +341,7 @@ class Scheduler:
         else:
             self._apply_verdicts(node, self._decide_now(node, key, inputs, tables, lasting=not devices), devices)
 
-    def _decide_now(self, node: Node, key: str, inputs: list[str], tables: dict[str, Columns], lasting: bool) -> Result:
+    def _decide_now(self, node: Node, key: str, inputs: str, tables: dict[str, Columns], lasting: bool) -> Result:
         started = time.perf_counter()
         result = run_decide(node.doing, tables, self.bench)
         seconds = time.perf_counter() - started

@@ -14,14 +14,12 @@ from forge_pipeline.cache.index_rows import FileRow
 from forge_pipeline.compiled import Node
 from forge_pipeline.digest import digest_chunks
 from forge_pipeline.errors import BrokenPromise, CommandError, DataError, EnvironmentFault
-from forge_pipeline.files import NAMELESS, SourceFile, digest_location, is_settled, stat_identity
+from forge_pipeline.files import NAMELESS, Identity, SourceFile, digest_location, is_settled, stat_identity
 from forge_pipeline.guard import guarded
 from forge_pipeline.reuse import decide_action
 from forge_pipeline.sample import Link, Location, Sample
 from forge_pipeline.step import Entry, Source
 from forge_pipeline.task import FILE_KIND, Result
-
-Identity = tuple[int, int, int, int]  # files.stat_identity: size, mtime_ns, ctime_ns, inode
 
 
 class Found:
@@ -109,10 +107,9 @@ def identify(found: Found, index: Index) -> None:
     location = found.entry.location
     try:
         seen_ns = time.time_ns()
-        identity = stat_identity(location.path)
+        found.digest, identity = digest_location(location)
         if found.identity != identity:  # else the members of an archive share one that is held once
             found.identity = identity
-        found.digest = digest_location(location)
     except (OSError, EnvironmentFault, DataError) as error:
         found.fault = str(error)
         return
@@ -134,7 +131,7 @@ def file_sample(node: Node, found: Found, bench: Bench, index: Index, run: int) 
         result = guarded(lambda: Result("value", value=dict(operator.facts(file))))
         _check_unchanged(found)
         if result.kind == "value":
-            index.record_action(decision.key, node.facts.digest, found.digest, result.text(), run, 0.0, node.use)
+            index.record_action(decision.key, node.facts.digest, decision.inputs, result.text(), run, 0.0, node.use)
     facts = result.value if result.kind == "value" else {}
     own = {"source.path": name, "source.digest": found.digest}
     return Sample(bare.key, FILE_KIND, found.digest, {}, (Link(node.id, {**facts, **own}),), location)

@@ -9,7 +9,7 @@ import numpy as np
 from forge_pipeline.digest import digest_bytes
 from forge_pipeline.errors import DataError
 from forge_pipeline.sample import Fields
-from forge_steps._image import MODES, Image, check_image
+from forge_steps._image import DTYPES, MODES, Image, check_image
 from forge_steps._png import decode_png, encode_png
 from forge_steps._png_chunks import SIGNATURE
 from forge_steps._tiff import decode_tiff, encode_tiff
@@ -31,7 +31,7 @@ class ImageCodec:
     def header(self, value: Image) -> Fields:
         """Return width and height in pixels, channels, and the dtype's name."""
         height, width, channels = value.shape
-        return {"width": width, "height": height, "channels": channels, "dtype": value.dtype.name}
+        return {"width": width, "height": height, "channels": channels, "dtype": DTYPES[value.dtype]}
 
     def size_bytes(self, value: Image) -> int:
         """Return the bytes of its pixels in memory."""
