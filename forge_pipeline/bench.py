@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -45,13 +46,15 @@ class Bench:
         """By step: how many values at once its model's device had memory for."""
         self._imported = imported or {}
         self._operators: dict[tuple[OperatorRef, str], Operator] = {}
+        self._building = threading.Lock()
         # To spell the parameters for every sample costs as much as a small operator.
         self._lately: dict[int, tuple[Doing, Operator]] = {}
 
     def seeing(self, memory: Memory) -> Bench:
         """Return the same bench with another memory; operators that are ready stay ready."""
         other = Bench(self.store, memory, self.codecs, self._imported)
-        other._operators, other.batch_sizes = self._operators, self.batch_sizes
+        other._operators, other._building = self._operators, self._building
+        other.batch_sizes = self.batch_sizes
         return other
 
     def operator(self, doing: Doing) -> Operator:
@@ -60,10 +63,11 @@ class Bench:
         if lately is not None and lately[0] is doing:
             return lately[1]
         key = (doing.operator, canonical_json(doing.params))
-        if key not in self._operators:
-            ref = doing.operator
-            cls = load_class(replace(ref, file=self._imported.get(ref.file, ref.file)))
-            self._operators[key] = cls(cls.Params.model_validate(dict(doing.params)))
+        with self._building:  # an operator may hold a model: no two threads load it
+            if key not in self._operators:
+                ref = doing.operator
+                cls = load_class(replace(ref, file=self._imported.get(ref.file, ref.file)))
+                self._operators[key] = cls(cls.Params.model_validate(dict(doing.params)))
         if len(self._lately) >= _LATELY_MAX:
             self._lately.clear()
         self._lately[id(doing)] = doing, self._operators[key]

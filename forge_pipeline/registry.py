@@ -8,6 +8,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from importlib.metadata import entry_points
@@ -28,6 +29,8 @@ KINDS_GROUP = "forge_pipeline.kinds"
 
 _CODE = "__forge_code__"
 """Set in the modules that recipes import: the digest of their code, or empty for what lies beside such a file."""
+
+_LOADING = threading.RLock()
 
 
 class Registry:
@@ -137,21 +140,23 @@ def load_file(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise CommandError(f"import: {path} is no Python file", "name a file that ends in .py")
-    try:
-        code = code_digest(name, str(path))
-        loaded = sys.modules.get(name)
-        if loaded is not None and vars(loaded).get(_CODE) == code:
-            return loaded
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        with kernels_apart(code), _imports_from(path):
-            # Not by the loader, which would trust a .pyc of the same second and size.
-            exec(compile(path.read_bytes(), str(path), "exec"), vars(module))
-    except Exception as error:
-        sys.modules.pop(name, None)
-        raise CommandError(f"import: {path} breaks on import: {type(error).__name__}: {error}") from error
-    vars(module)[_CODE] = code
-    return module
+    # Python's own imports wait for each other; a module that is half executed has classes that are half defined.
+    with _LOADING:
+        try:
+            code = code_digest(name, str(path))
+            loaded = sys.modules.get(name)
+            if loaded is not None and vars(loaded).get(_CODE) == code:
+                return loaded
+            module = importlib.util.module_from_spec(spec)
+            sys.modules[name] = module
+            with kernels_apart(code), _imports_from(path):
+                # Not by the loader, which would trust a .pyc of the same second and size.
+                exec(compile(path.read_bytes(), str(path), "exec"), vars(module))
+        except Exception as error:
+            sys.modules.pop(name, None)
+            raise CommandError(f"import: {path} breaks on import: {type(error).__name__}: {error}") from error
+        vars(module)[_CODE] = code
+        return module
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.threads import pin_by_environment, pin_imported
-from forge_pipeline.cli.process import settle_process
+from forge_pipeline.own_process import settle_process
 
 # The first of these that a file's path holds is its part.
 _PARTS = {

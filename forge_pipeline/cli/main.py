@@ -13,7 +13,6 @@ from types import ModuleType
 from typing import TextIO
 
 from forge_pipeline.cli.arguments import Parser, did_you_mean
-from forge_pipeline.cli.process import settle_process
 from forge_pipeline.errors import (
     EXIT_DONE,
     EXIT_ENVIRONMENT,
@@ -22,6 +21,7 @@ from forge_pipeline.errors import (
     CommandError,
     ForgeError,
 )
+from forge_pipeline.own_process import settle_process
 
 # What a shell counts for a process that a closed pipe ended (128 + SIGPIPE).
 EXIT_PIPE_CLOSED = 141

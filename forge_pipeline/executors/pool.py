@@ -151,8 +151,8 @@ class ProcessesExecutor(_Pool):
     """Runs chunks in processes, one behind each thread: for operators that hold the GIL, or crash."""
 
     name: ClassVar[str] = "processes"
-    # A task costs 0.2 to 2 s: the way to another process (0.2 ms) and back is nothing beside it.
-    chunk_s = 0.5
+    # The way to another process and back (0.2 ms) is nothing beside it; more would leave workers idle at the end.
+    chunk_s = 0.2
     apart = True
 
     def __init__(self, spec: WorkerSpec, workers: int) -> None:

@@ -17,6 +17,7 @@ from forge_pipeline.cache.store import Payload, StoreSpec
 from forge_pipeline.cache.stores import open_store
 from forge_pipeline.executors.carried import CarriedStore, Delivery, Parcel
 from forge_pipeline.kernel_cache import place_kernel_cache
+from forge_pipeline.own_process import KEPT_BY_WORKER_BYTES, settle_process
 from forge_pipeline.reuse import Memory, Nothing
 from forge_pipeline.task import Chunk, ChunkOutcome
 from forge_pipeline.worker import run_chunk
@@ -37,6 +38,7 @@ class Workplace:
             index: the run's index, where it can be read from here.
             imported: see `Bench`.
         """
+        settle_process(KEPT_BY_WORKER_BYTES)
         place_kernel_cache()
         self._beacon = beacon
         self._told = _Told()

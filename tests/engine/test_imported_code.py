@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from forge_pipeline.compiled import OperatorRef
 from forge_pipeline.errors import CommandError
 from forge_pipeline.fingerprint import code_digest, import_closure
-from forge_pipeline.registry import load_file
+from forge_pipeline.registry import load_class, load_file
 from tests.engine.worlds import World
 
 STEPS = """
@@ -97,3 +99,22 @@ def test_a_file_that_breaks_is_named_with_its_error(tmp_path: Path) -> None:
     with pytest.raises(CommandError) as raised:
         load_file(path)
     assert str(raised.value) == f"import: {path} breaks on import: ZeroDivisionError: division by zero"
+
+
+def test_threads_that_need_a_file_at_once_wait_until_all_of_it_is_there(tmp_path: Path) -> None:
+    path = module(
+        tmp_path,
+        "slow_steps.py",
+        """
+        import time
+
+        time.sleep(0.2)
+
+        class Last:
+            pass
+        """.replace("\n        ", "\n"),
+    )
+    ref = OperatorRef("unused", "Last", str(path))
+    with ThreadPoolExecutor(4) as threads:
+        found = set(threads.map(load_class, [ref] * 4))
+    assert len(found) == 1

@@ -11,7 +11,7 @@ from forge_pipeline.cli.main import forge_run
 # Images of 8 MB, made and let go in turn: pages that are given back have to be asked for, and zeroed, anew.
 _MAKE_IMAGES = """
 import resource, sys
-from forge_pipeline.cli.process import settle_process
+from forge_pipeline.own_process import settle_process
 if sys.argv[1] == "settled":
     settle_process()
 images = [bytearray(8 << 20) for _ in range(3)]
