@@ -80,6 +80,7 @@ def _nothing(work: dict[str, tuple[int, int, int]]) -> bool:
     return all(done == (0, 0, 0) for done in work.values())
 
 
+@pytest.mark.alone
 def test_the_second_run_runs_nothing_and_takes_less_than_a_second(job: Job) -> None:
     seconds = []
     for _ in range(5):
@@ -208,6 +209,7 @@ def test_frozen_passes_on_the_same_dataset_and_names_what_differs(fresh: Job) ->
     assert "param 'lambda' 0.5 -> 0.7" in differs.stderr
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("command", [["--help"], ["run", "--help"]])
 def test_help_imports_nothing_heavy_and_is_quick(command: list[str]) -> None:
     script = (

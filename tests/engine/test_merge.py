@@ -114,7 +114,7 @@ def test_merged_shards_come_to_what_a_plain_run_comes_to(
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(plans(), FILES, SHARDS, st.data())
 def test_merged_shards_come_to_what_a_plain_run_comes_to_at_length(
     plan: Plan, files: dict[tuple[str, str], str], count: int, data: st.DataObject

@@ -13,7 +13,7 @@ from tests.engine.random_recipes import FILES, Edit, Plan, edits, plans, write_f
 from tests.engine.worlds import Ran, World
 
 QUICK = settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-LONG = settings(QUICK, max_examples=60)
+LONG = settings(QUICK, max_examples=30)
 Files = dict[tuple[str, str], str]
 
 
