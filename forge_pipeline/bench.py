@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 from forge_pipeline.cache.store import Payload, PayloadMissing, Store
 from forge_pipeline.compiled import Doing, OperatorRef
 from forge_pipeline.digest import canonical_json, digest_bytes, digest_file
-from forge_pipeline.errors import EnvironmentFault
+from forge_pipeline.errors import DataError, EnvironmentFault, Reject
 from forge_pipeline.files import NAMELESS, SourceFile
 from forge_pipeline.registry import Codecs, load_class
 from forge_pipeline.reuse import Memory
@@ -115,9 +115,13 @@ class CheckedFile:
 
     @contextlib.contextmanager
     def on_disk(self) -> Iterator[Path]:
-        """Lend a path of a real file; its bytes are verified when the block ends."""
+        """Lend a path of a real file; its bytes are verified when the block ends, or gives the sample up."""
         with self._file.on_disk() as path:
-            yield path
+            try:
+                yield path
+            except (DataError, Reject):
+                self._check(digest_file(path))  # what was wrong may have been wrong with other bytes
+                raise
             self._check(digest_file(path))
 
     def _check(self, found: str) -> None:

@@ -184,10 +184,10 @@ class Operator(ABC):
     libraries: ClassVar[tuple[str, ...]] = ()
     """Distributions (as pip names them) whose version can change a result; all that the module's closure imports."""
     work: ClassVar[Work] = "cpu"
-    memory_expansion: ClassVar[float] = 2.0
+    memory_expansion: float = 2.0
     """Peak bytes in memory while it runs, as a multiple of the decoded bytes of an RGB image: its input counts, what it
     yields does not (see `Transform.child_share`); of a source, the decoded image counts, and its file does not.
-    Tasks are admitted by it: measure it on a large photograph.
+    Tasks are admitted by it: measure it on a large photograph. Where it hangs on parameters, set it in `__init__`.
     """
     draws: ClassVar[bool] = False
     """Uses `context.draw`: the recipe's seed and the step's salt enter its keys."""

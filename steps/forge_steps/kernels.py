@@ -15,7 +15,7 @@ from forge_steps.dedup._hash import dct_hash
 from forge_steps.dedup._neighbours import hamming_pairs
 from forge_steps.metrics.blockiness import blockiness as _blockiness
 from forge_steps.resize._dpid import dpid
-from forge_steps.tile._windows import best_windows
+from forge_steps.tile._windows import MAX_SIZE_PX, best_windows
 
 __all__ = ["best_tiles", "blockiness", "dct_hash", "dpa_parameters", "dpid", "encode_png", "hamming_pairs"]
 
@@ -31,7 +31,7 @@ def best_tiles(image: Image, size_px: int, max_tiles: int = 1) -> list[tuple[int
 
     Args:
         image: (H, W) or (H, W, C), gray or RGB, alpha ignored; uint8, uint16 or float32 in 0..1; any memory layout.
-        size_px: side of the windows, 1 to the shorter side of the image.
+        size_px: side of the windows, 1 to the shorter side of the image, at most 8192.
         max_tiles: how many windows at most, 1 or more.
 
     Returns:
@@ -47,6 +47,8 @@ def best_tiles(image: Image, size_px: int, max_tiles: int = 1) -> list[tuple[int
     """
     if image.ndim >= 2 and not 1 <= size_px <= min(image.shape[:2]):
         raise ValueError(f"size_px is {size_px}, expected 1 to {min(image.shape[:2])}, the shorter side of the image")
+    if size_px > MAX_SIZE_PX:
+        raise ValueError(f"size_px is {size_px}, expected at most {MAX_SIZE_PX}: sums over more pixels may overflow")
     if max_tiles < 1:
         raise ValueError(f"max_tiles is {max_tiles}, expected 1 or more")
     return best_windows(image, size_px, max_tiles, who="best_tiles")

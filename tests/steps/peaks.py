@@ -6,6 +6,7 @@ and the bytes that the engine sets aside for that.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import sys
@@ -25,7 +26,7 @@ from forge_pipeline.files import SourceFile
 from forge_pipeline.machine import own_memory, release_freed_memory
 from forge_pipeline.run.estimate import Size
 from forge_pipeline.sample import Location
-from forge_pipeline.step import Context, Metric, Transform
+from forge_pipeline.step import Context, Metric, Reject, Transform
 from forge_steps._pixels import ImageCodec
 from forge_steps.augment.deterministic import Deterministic
 from forge_steps.dedup._hash import DctHash
@@ -42,6 +43,7 @@ CODEC = ImageCodec()
 TRANSFORMS: list[tuple[str, type[Transform], dict[str, Any]]] = [
     ("tile.best one", Best, {"size_px": 512}),
     ("tile.best many", Best, {"size_px": 512, "max_tiles": 50}),
+    ("tile.best large", Best, {"size_px": 2048}),
     ("tile.best overlapping", Best, {"size_px": 512, "max_tiles": 20, "max_overlap": 0.5, "align_px": 8}),
     ("tile.grid", Grid, {"size_px": 512}),
     ("resize.dpid 4", Dpid, {"scale": 4}),
@@ -82,7 +84,8 @@ def peaks(width: int, height: int, channels: int) -> Iterator[tuple[str, int, fl
     size = Size(width * height, channels)
     for name, cls, params in TRANSFORMS:
         step = cls(cls.Params.model_validate(params))
-        _consume(step, small)  # its loops are compiled first
+        with contextlib.suppress(Reject):  # its loops are compiled first
+            _consume(step, small)
         child = size._replace(pixels=min(size.pixels * step.child_share(), step.child_px_max() or size.pixels))
         yield name, peak_bytes(lambda step=step: _consume(step, image)), _beside(step, size) + child.whole
     for name, metric in {**METRICS, "dct_hash": DctHash}.items():

@@ -68,6 +68,12 @@ def test_best_tiles_refuse_what_cannot_be(size_px: int, max_tiles: int, message:
     assert str(caught.value) == message
 
 
+def test_best_tiles_refuse_sums_that_may_overflow() -> None:
+    with pytest.raises(ValueError) as caught:
+        kernels.best_tiles(np.zeros((8193, 8193), np.uint8), 8193)
+    assert str(caught.value) == "size_px is 8193, expected at most 8192: sums over more pixels may overflow"
+
+
 def test_dpid_is_that_of_the_operator() -> None:
     (child,) = Dpid(Dpid.Params(scale=4)).apply(COFFEE, Context())
     assert np.array_equal(kernels.dpid(COFFEE, 100, 150), child.value)

@@ -115,6 +115,22 @@ def test_it_is_told_once_and_operators_declare_what_is_there() -> None:
     assert done.stdout == "('numpy',) ('av', 'numpy')\n"
 
 
+def test_numba_that_compiles_nothing_counts_as_absent() -> None:
+    script = (
+        "import numpy as np\n"
+        "from forge_steps.kernels import best_tiles\n"
+        "print(best_tiles(np.eye(20, dtype=np.float32) * 0.5, 8))"
+    )
+    env = os.environ | {"NUMBA_DISABLE_JIT": "1"}
+    asked = [sys.executable, "-c", script]
+    told = subprocess.run(asked, env=env, capture_output=True, text=True, check=True)
+    assert told.stderr == (
+        "numba compiles nothing (NUMBA_DISABLE_JIT is set): kernels run in numpy, with the same pixels, "
+        "3 to 100 times slower; hint: unset NUMBA_DISABLE_JIT\n"
+    )
+    assert told.stdout == subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+
+
 def test_a_dataset_of_every_operator_is_the_same(tmp_path: Path) -> None:
     recipe = EVERYTHING.replace("[photos, odd]", "photos").replace("VIDEO", str(CLIP)).replace("METRICS", METRICS)
     compiled, plain = (World(tmp_path / name, recipe) for name in ("compiled", "plain"))

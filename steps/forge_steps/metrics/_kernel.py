@@ -23,19 +23,24 @@ def _import_numba() -> Any:
         import numba.core.event
         import numba.extending
     except (ImportError, OSError) as error:  # OSError: it is there, and the LLVM that it loads is not
-        logging.getLogger("forge_steps").warning(
-            "numba cannot be imported (%s): kernels run in numpy, with the same pixels, 3 to 100 times slower; "
-            "hint: pip install numba",
-            error,
-        )
+        _tell_of_numpy(f"numba cannot be imported ({error})", "pip install numba")
+        return None
+    if getattr(numba.config, "DISABLE_JIT", 0):
+        _tell_of_numpy("numba compiles nothing (NUMBA_DISABLE_JIT is set)", "unset NUMBA_DISABLE_JIT")
         return None
     return numba
+
+
+def _tell_of_numpy(why: str, hint: str) -> None:
+    logging.getLogger("forge_steps").warning(
+        "%s: kernels run in numpy, with the same pixels, 3 to 100 times slower; hint: %s", why, hint
+    )
 
 
 _numba = _import_numba()
 
 COMPILED = _numba is not None
-"""Whether kernels are compiled. Where numba cannot be imported, other functions give the same bits more slowly."""
+"""Whether kernels are compiled. Where numba cannot be used, other functions give the same bits more slowly."""
 
 
 def kernel(loop: _Loop) -> _Loop:

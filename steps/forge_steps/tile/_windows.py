@@ -15,6 +15,9 @@ from forge_steps.metrics._luma import Image, full_scale, luma_dtype, readable
 Array = npt.NDArray[Any]
 Window = tuple[int, int, float]  # y, x, mean |Laplacian| of luma in 0..1
 
+MAX_SIZE_PX = 8192
+"""Side of a window: sums over larger ones, of float images, need not fit in 64 bits."""
+
 # Neighbouring positions share one stored maximum, those of so many pixels of a row: a placed tile spoils few of them,
 # and only these are summed again.
 _SEGMENT_PX = 64

@@ -11,13 +11,13 @@ from forge_pipeline.step import Child, Context, Params, Partial, Reject, Transfo
 from forge_steps._libraries import KERNELS
 from forge_steps.metrics._laplacian import mean_abs_laplacian
 from forge_steps.metrics._luma import Image, readable
-from forge_steps.tile._windows import best_windows
+from forge_steps.tile._windows import MAX_SIZE_PX, best_windows
 
 
 class BestParams(Params):
     """Parameters of `tile.best`."""
 
-    size_px: int = Field(ge=1, le=8192, description="side of the square tiles, in pixels")
+    size_px: int = Field(ge=1, le=MAX_SIZE_PX, description="side of the square tiles, in pixels")
     max_tiles: int = Field(default=1, ge=1, le=10_000, description="how many tiles to take from one image at most")
     min_complexity: float = Field(
         default=0.0,
@@ -44,6 +44,10 @@ class BestParams(Params):
     )
 
 
+# Of a photograph of 2K and more these take few of its rows.
+_SMALL_PX = 512
+
+
 @operator("tile.best", version=1)
 class Best(Transform):
     """Take the best windows greedily, each the best of all positions that the windows before it leave allowed.
@@ -61,8 +65,11 @@ class Best(Transform):
     many = True
     libraries = KERNELS
     work = "cpu"
-    # Of 48 megapixels, and tiles of up to 1024 px: rows of |Laplacian| as high as a tile, and sums by segments.
-    memory_expansion = 1.5
+
+    def __init__(self, params: BestParams) -> None:
+        super().__init__(params)
+        # Rows of |Laplacian|, as many as a tile is high, and sums by segments: of large tiles a whole map.
+        self.memory_expansion = 1.5 if params.size_px <= _SMALL_PX else 2.4
 
     def child_px_max(self) -> int | None:
         """Say the pixels of a tile."""

@@ -13,7 +13,7 @@ import pytest
 
 from forge_pipeline.bench import CheckedFile
 from forge_pipeline.digest import digest_bytes
-from forge_pipeline.errors import DataError
+from forge_pipeline.errors import DataError, EnvironmentFault
 from forge_pipeline.files import SourceFile
 from forge_pipeline.sample import Location
 from forge_pipeline.step import Context
@@ -49,6 +49,19 @@ def test_a_large_jpeg_is_read_from_an_archive(tmp_path: Path, jpeg: bytes) -> No
     member = CheckedFile(SourceFile("a.jpg", digest_bytes(jpeg), Location(str(archive), "a.jpg")))
     [child] = reader().load(member, Context())
     assert np.array_equal(child.value, decoded(jpeg))  # type: ignore[union-attr]
+
+
+def test_what_is_wrong_with_a_file_that_was_rewritten_meanwhile_is_not_said_of_what_it_was(
+    tmp_path: Path, jpeg: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(jpeg)
+    file = CheckedFile(SourceFile("a.jpg", digest_bytes(jpeg), Location(str(path))))
+    read = file.read
+    monkeypatch.setattr(file, "read", lambda: (read(), path.write_bytes(jpeg[:300]))[0])  # right after it was read
+    with pytest.raises(EnvironmentFault) as caught:
+        list(reader().load(file, Context()))
+    assert caught.value.message == f"{path}: changed while the run was reading it"
 
 
 @pytest.mark.parametrize(
