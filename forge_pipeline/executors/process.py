@@ -104,9 +104,10 @@ class WorkerProcess:
                 os.kill(process.pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """End the process when it has done what it does."""
+        """End the process, which must have done what it was to do."""
         if self._pool is not None:
-            self._pool.shutdown(wait=True)
+            # It has nothing to do, and nothing to say: to let it clear up its libraries takes tenths of a second.
+            self._pool.shutdown(wait=True, kill_workers=True)
             self._pool = None
         self._beacon_path.unlink(missing_ok=True)
 
@@ -180,8 +181,9 @@ def _begin(spec: WorkerSpec, beacon: str, parent: int) -> None:
     from forge_pipeline.beacon import SharedBeacon
     from forge_pipeline.executors.workplace import Workplace, end_with
 
-    # A big image is no leak: loky would replace the process after 300 MB of growth. The run watches memory itself.
-    process_executor._MAX_MEMORY_LEAK_SIZE = float("inf")
+    # A big image is no leak: loky would replace the process after 300 MB of growth, and look at all processes of the
+    # machine every second to know. The run watches memory itself.
+    process_executor._MAX_MEMORY_LEAK_SIZE = process_executor._MEMORY_LEAK_CHECK_DELAY = float("inf")
     # Ctrl-C reaches every process of the terminal; what it means is for the run to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with(parent)
