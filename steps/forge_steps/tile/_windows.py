@@ -119,15 +119,17 @@ def _greedy(search: _Search, max_tiles: int, shared_px: int) -> list[tuple[int, 
     # A tile spoils a part of this segment: its peak is the most that is left, until the sums are known again.
     stale = np.zeros(peaks.shape, np.bool_)
     chosen: list[tuple[int, int, int]] = []
+    places = np.empty((max_tiles, 2), np.int64)  # y, x of the chosen: there may be thousands to look through
     while len(chosen) < max_tiles:
         y, segment = divmod(int(peaks.argmax()), peaks.shape[1])  # the first of equal ones
         if peaks[y, segment] < 0:
             break
         if stale[y, segment]:
-            _refresh(search, peaks, stale, y, segment, chosen, shared_px)
+            _refresh(search, peaks, stale, y, segment, places[: len(chosen)], shared_px)
             continue
-        sums = _allowed(search, y, y, segment, chosen, shared_px)
+        sums = _allowed(search, y, y, segment, places[: len(chosen)], shared_px)
         x = segment * search.segment + int(sums[0].argmax())
+        places[len(chosen)] = y, x
         chosen.append((y, x, int(peaks[y, segment])))
         _spoil(search, peaks, stale, y, x, shared_px)
     return chosen
@@ -139,7 +141,7 @@ def _refresh(
     stale: Array,
     y: int,
     segment: int,
-    chosen: list[tuple[int, int, int]],
+    places: Array,
     shared_px: int,
 ) -> None:
     """Sum again what is stale above and below a stale segment: its neighbours are as likely to be asked for next."""
@@ -147,21 +149,19 @@ def _refresh(
     after = int(np.searchsorted(fresh, y))
     first = int(fresh[after - 1]) + 1 if after > 0 else 0
     last = int(fresh[after]) - 1 if after < fresh.size else len(stale) - 1
-    peaks[first : last + 1, segment] = _allowed(search, first, last, segment, chosen, shared_px).max(axis=1)
+    peaks[first : last + 1, segment] = _allowed(search, first, last, segment, places, shared_px).max(axis=1)
     stale[first : last + 1, segment] = False
 
 
-def _allowed(
-    search: _Search, first: int, last: int, segment: int, chosen: list[tuple[int, int, int]], shared_px: int
-) -> Array:
-    """Sum a segment in some rows, -1 where a window shares more than is allowed with one of the chosen."""
+def _allowed(search: _Search, first: int, last: int, segment: int, places: Array, shared_px: int) -> Array:
+    """Sum a segment in some rows, -1 where a window shares more than is allowed with one of those at `places`."""
     sums = search.sums(first, last, segment)
     size, align = search.size_px, search.align_px
     ys = np.arange(first, last + 1)[:, None]
     xs = segment * search.segment + np.arange(sums.shape[1])
-    for y, x, _ in chosen:
-        if (first - y) * align >= size or (y - last) * align >= size or np.abs(xs - x).min() * align >= size:
-            continue
+    apart_y = np.maximum(first - places[:, 0], places[:, 0] - last)
+    apart_x = np.maximum(xs[0] - places[:, 1], places[:, 1] - xs[-1])
+    for y, x in places[np.maximum(apart_y, apart_x) * align < size]:
         high, wide = size - np.abs(ys - y) * align, size - np.abs(xs - x) * align
         sums[(high > 0) & (wide > 0) & (high * wide > shared_px)] = -1
     return sums
