@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from forge_pipeline.report.bottleneck import Bottleneck
     from forge_pipeline.report.meter import Meter
     from forge_pipeline.report.story import RunLine, Story
-    from forge_pipeline.step import Metric, Operator
+    from forge_pipeline.shapes import Metric, Operator
 
 __all__ = [
     "Announce",

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from forge_pipeline.cache.store import Payload, PayloadMissing, Store
-from forge_pipeline.compiled import Doing, OperatorRef
+from forge_pipeline.compiled import ClassRef, Doing
 from forge_pipeline.digest import canonical_json, digest_bytes, digest_file
 from forge_pipeline.errors import DataError, EnvironmentFault, Reject
 from forge_pipeline.files import NAMELESS, SourceFile
 from forge_pipeline.registry import Codecs, load_class
 from forge_pipeline.reuse import Memory
 from forge_pipeline.sample import Sample
-from forge_pipeline.step import Operator
+from forge_pipeline.shapes import Operator
 
 # Workers in other processes get a new `Doing` with every chunk.
 _LATELY_MAX = 1000
@@ -45,7 +45,7 @@ class Bench:
         self.batch_sizes: dict[str, int] = {}
         """By step: how many values at once its model's device had memory for."""
         self._imported = imported or {}
-        self._operators: dict[tuple[OperatorRef, str], Operator] = {}
+        self._operators: dict[tuple[ClassRef, str], Operator] = {}
         self._building = threading.Lock()
         # To spell the parameters for every sample costs as much as a small operator.
         self._lately: dict[int, tuple[Doing, Operator]] = {}

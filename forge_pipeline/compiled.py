@@ -18,8 +18,8 @@ Shape = Literal["source", "transform", "select", "export"]
 
 
 @dataclass(frozen=True, slots=True)
-class OperatorRef:
-    """Where an operator's class is found, by any process: a module, or the file of a recipe's `import`."""
+class ClassRef:
+    """Where a class is found, by any process: a module, or the file of a recipe's `import`."""
 
     module: str
     qualname: str
@@ -31,7 +31,7 @@ class Doing:
     """Code under a configuration: everything that an action key says beside its input."""
 
     name: str
-    operator: OperatorRef
+    operator: ClassRef
     params: Mapping[str, Json]
     config: Mapping[str, Json]
     """The pre-image of the digest, interned in the index: two of them are diffed to explain a miss."""
@@ -65,6 +65,8 @@ class Node:
     many: bool = False
     facts: Doing | None = None
     """Of a source: reading headers."""
+    finder: ClassRef | None = None
+    """Of a source: what finds its files, where that is not the operator."""
     metrics: Mapping[str, Mapping[str, Doing]] = field(default_factory=dict)
     """Of a select: port -> label -> metric."""
     inspects: bool = False
@@ -169,6 +171,7 @@ def _node(raw: dict[str, Any]) -> Node:
             **raw,
             "doing": _doing(raw["doing"]),
             "facts": _doing(raw["facts"]) if raw["facts"] else None,
+            "finder": ClassRef(**raw["finder"]) if raw["finder"] else None,
             "inputs": {port: tuple(InputRef(**ref) for ref in refs) for port, refs in raw["inputs"].items()},
             "metrics": {
                 port: {label: _doing(metric) for label, metric in metrics.items()}
@@ -180,4 +183,4 @@ def _node(raw: dict[str, Any]) -> Node:
 
 def _doing(raw: dict[str, Any]) -> Doing:
     lists = {name: tuple(raw[name]) for name in ("fields_read", "side_files")}
-    return Doing(**{**raw, "operator": OperatorRef(**raw["operator"]), **lists})
+    return Doing(**{**raw, "operator": ClassRef(**raw["operator"]), **lists})

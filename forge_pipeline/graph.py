@@ -10,16 +10,17 @@ from typing import Any, get_args
 import networkx as nx
 from pydantic import ValidationError
 
-from forge_pipeline.compiled import ENGINE_FORMAT, Doing, Graph, InputRef, Node, Shape
+from forge_pipeline.compiled import ENGINE_FORMAT, ClassRef, Doing, Graph, InputRef, Node, Shape
 from forge_pipeline.digest import digest_file, digest_json
 from forge_pipeline.errors import EnvironmentFault, Problem, RecipeError
-from forge_pipeline.fingerprint import code_digest
+from forge_pipeline.fingerprint import code_digest, import_closure
+from forge_pipeline.params import Params, Role
 from forge_pipeline.recipe import Recipe, StepSpec
 from forge_pipeline.recipe.suggest import suggest
 from forge_pipeline.recipe.validation import param_problems
 from forge_pipeline.registry import Registry
 from forge_pipeline.sample import Json
-from forge_pipeline.step import Export, Metric, Operator, Params, Role, Select, Source, Transform
+from forge_pipeline.shapes import Export, Metric, Operator, Select, Source, Transform
 
 
 def operator_problems(recipe: Recipe, registry: Registry) -> list[Problem]:
@@ -261,6 +262,7 @@ def _node(recipe: Recipe, spec: StepSpec, operator: Operator, registry: Registry
         makes=operator.makes if isinstance(operator, Source | Transform) else "image",
         many=isinstance(operator, Transform) and operator.many,
         facts=facts,
+        finder=_finder(operator, doing.operator) if isinstance(operator, Source) else None,
         metrics=metrics,
         inspects=isinstance(operator, Export) and operator.inspects,
         folder=operator.folder() if isinstance(operator, Export) else "",
@@ -276,6 +278,21 @@ def _node(recipe: Recipe, spec: StepSpec, operator: Operator, registry: Registry
         resources=spec.resources,
         prioritise=spec.prioritise,
     )
+
+
+def _finder(source: Source, operator: ClassRef) -> ClassRef | None:
+    """Say where a source's finder can be had without the operator; None where it is the operator that finds files."""
+    cls = type(source)
+    if cls.finder is None or cls.entries is not Source.entries or cls.roots is not Source.roots:
+        return None
+    module, name = cls.finder.__module__, cls.finder.__qualname__
+    if not operator.file or module == operator.module:
+        return ClassRef(module, name, operator.file)
+    beside = import_closure(operator.module, operator.file).files.get(module)
+    if beside is None:  # installed
+        return ClassRef(module, name)
+    # What lies in a package beside the file can be imported by that file alone.
+    return ClassRef(module, name, str(beside)) if "." not in module else None
 
 
 def _expansion(operator: Operator) -> float:

@@ -13,7 +13,7 @@ from forge_pipeline.digest import canonical_json
 from forge_pipeline.errors import BrokenPromise, DataError, EnvironmentFault, Reject, TooLarge
 from forge_pipeline.files import NAMELESS
 from forge_pipeline.sample import Json
-from forge_pipeline.step import Operator
+from forge_pipeline.shapes import Operator
 from forge_pipeline.task import Result
 
 _MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENOMEM)

@@ -16,13 +16,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from forge_pipeline.compiled import OperatorRef
+from forge_pipeline.compiled import ClassRef
 from forge_pipeline.digest import digest_bytes
 from forge_pipeline.errors import CommandError, EnvironmentFault, ForgeError
 from forge_pipeline.fingerprint import code_digest, import_closure, statements
 from forge_pipeline.kernel_cache import kernels_apart
 from forge_pipeline.payload import Codec
-from forge_pipeline.step import Metric, Operator
+from forge_pipeline.shapes import Metric, Operator
 
 STEPS_GROUP = "forge_pipeline.steps"
 KINDS_GROUP = "forge_pipeline.kinds"
@@ -103,9 +103,9 @@ class Registry:
         """Import everything and return the metrics."""
         return {n: c for n in self.names() if (c := self.find(n)) is not None and issubclass(c, Metric)}
 
-    def ref(self, cls: type[Operator]) -> OperatorRef:
+    def ref(self, cls: type[Operator]) -> ClassRef:
         """Say where any process finds a class."""
-        return OperatorRef(cls.__module__, cls.__qualname__, self._files.get(cls.__module__, ""))
+        return ClassRef(cls.__module__, cls.__qualname__, self._files.get(cls.__module__, ""))
 
     def _learn(self, name: str, module: str, origin: str) -> None:
         known = self._modules.get(name)
@@ -116,7 +116,7 @@ class Registry:
         self._modules[name] = (module, origin)
 
 
-def load_class(ref: OperatorRef) -> type[Operator]:
+def load_class(ref: ClassRef) -> type[Any]:
     """Return the class a reference names, in any process."""
     module = load_file(Path(ref.file)) if ref.file else importlib.import_module(ref.module)
     found: Any = module

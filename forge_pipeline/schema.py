@@ -6,10 +6,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from forge_pipeline.params import Params
 from forge_pipeline.recipe.model import RecipeModel
 from forge_pipeline.recipe.terms import NAME
 from forge_pipeline.sample import Json
-from forge_pipeline.step import Metric, Operator, Params
+from forge_pipeline.shapes import Metric, Operator
 
 Schema = dict[str, Any]
 

@@ -211,12 +211,11 @@ class Session:
 
     def _read_from(self, step: str) -> list[Path]:
         """Name all that a source reads: the folders that it searches, and the files that it found."""
-        from forge_pipeline.step import Source
+        from forge_pipeline.run.sources import finder
 
-        operator = self.scheduler.bench.operator(self.graph[step].doing)
-        assert isinstance(operator, Source)
         found = {found.entry.location.path for found in self.scheduler.datasets.listings[step]}
-        return [*operator.roots(self.options.directory), *map(Path, sorted(found))]
+        roots = finder(self.graph[step], self.scheduler.bench).roots(self.options.directory)
+        return [*roots, *map(Path, sorted(found))]
 
     # --- the lock -------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from forge_pipeline.errors import BrokenPromise, Reject
 from forge_pipeline.guard import guarded, json_of
 from forge_pipeline.reuse import Decision, decide_action
 from forge_pipeline.sample import Sample
-from forge_pipeline.step import Child, Context, Metric, Operator, Partial
+from forge_pipeline.shapes import Child, Context, Metric, Operator, Partial
 from forge_pipeline.task import (
     Branch,
     Chain,

@@ -16,7 +16,7 @@ from forge_pipeline.errors import BrokenPromise, EnvironmentFault
 from forge_pipeline.guard import guarded, json_of
 from forge_pipeline.reuse import Sent
 from forge_pipeline.sample import Sample
-from forge_pipeline.step import Export, Inspection, Keep, Select
+from forge_pipeline.shapes import Export, Inspection, Keep, Select
 from forge_pipeline.task import Chunk, ChunkOutcome, Done, InspectionTask, Outcome, Result, Task, action_key
 from forge_pipeline.walk import Later, Walk
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
+from shards_finder import ShardsFinder  # beside this file, as a recipe imports it
 
-from forge_pipeline.sample import Fields, Location
-from forge_pipeline.step import LOCATOR, MACHINE, Child, Context, Entry, File, Params, Source, Transform, operator
+from forge_pipeline.sample import Fields
+from forge_pipeline.step import LOCATOR, MACHINE, Child, Context, File, Params, Source, Transform, operator
 
 
 class ShardsParams(Params):
@@ -31,14 +31,7 @@ class Shards(Source):
     params: ShardsParams
     libraries = ("numpy",)
     tells = ("bytes",)
-
-    def entries(self, directory: Path) -> Iterator[Entry]:
-        """Name the members."""
-        folder = directory / self.params.path
-        tars = [str(folder / f"{n:04d}.tar") for n in range(-(-self.params.count // self.params.members))]
-        for number in range(self.params.count):
-            name = f"{number:07d}.raw"
-            yield Entry(name, Location(tars[number // self.params.members], name))
+    finder = ShardsFinder
 
     def facts(self, file: File) -> Fields:
         """Tell nothing."""

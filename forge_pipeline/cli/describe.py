@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
-    from forge_pipeline.step import Operator
+    from forge_pipeline.shapes import Operator
 
 _BOUNDS = (("minimum", ">="), ("exclusiveMinimum", ">"), ("maximum", "<="), ("exclusiveMaximum", "<"))
 _SHAPES = ("source", "transform", "select", "export", "metric")
@@ -56,7 +56,7 @@ def describe(cls: type[Operator]) -> OperatorText:
 
 def shape_of(cls: type[Operator]) -> str:
     """Name which of the shapes it is: source, transform, select, export or metric."""
-    bases = {base.__name__.lower() for base in cls.__mro__ if base.__module__ == "forge_pipeline.step"}
+    bases = {base.__name__.lower() for base in cls.__mro__ if base.__module__ == "forge_pipeline.shapes"}
     return next(shape for shape in _SHAPES if shape in bases)
 
 
@@ -112,7 +112,7 @@ def _params(cls: type[Operator]) -> list[ParamText]:
 
 
 def _role(info: FieldInfo) -> str:
-    from forge_pipeline.step import Role
+    from forge_pipeline.params import Role
 
     return next((mark.name for mark in info.metadata if isinstance(mark, Role)), "keyed")
 

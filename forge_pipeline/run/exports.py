@@ -17,7 +17,7 @@ from forge_pipeline.manifest import file_stem, manifest_row, reject_row, write_m
 from forge_pipeline.publish import Content, PayloadDamaged, Publication, Published, changes, publish, still_published
 from forge_pipeline.run.scheduler import Scheduler
 from forge_pipeline.sample import Sample
-from forge_pipeline.step import Export, ExportFile, Joined
+from forge_pipeline.shapes import Export, ExportFile, Joined
 from forge_pipeline.task import Outcome, Result, action_key, read_result, through
 from forge_pipeline.worker import inspection_inputs
 

@@ -36,7 +36,7 @@ from forge_pipeline.run.estimate import inspected, working_set
 from forge_pipeline.run.held import Gauge
 from forge_pipeline.run.pace import Pace
 from forge_pipeline.sample import Fields, Sample
-from forge_pipeline.step import Source
+from forge_pipeline.shapes import Source
 from forge_pipeline.task import Branch, Chunk, ChunkOutcome, InspectionTask, Known, Outcome, Task, failed_outcome
 from forge_pipeline.walk import Walk
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from forge_pipeline.compiled import Graph, Node
 from forge_pipeline.errors import CommandError
-from forge_pipeline.step import Entry
+from forge_pipeline.finder import Entry
 from forge_pipeline.task import waits_for_all
 
 _SUGGESTED_AMONG = 10_000

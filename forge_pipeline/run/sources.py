@@ -15,10 +15,12 @@ from forge_pipeline.compiled import Node
 from forge_pipeline.digest import digest_chunks
 from forge_pipeline.errors import BrokenPromise, CommandError, DataError, EnvironmentFault
 from forge_pipeline.files import NAMELESS, Identity, SourceFile, digest_location, is_settled, stat_identity
+from forge_pipeline.finder import Entry, Finder
 from forge_pipeline.guard import guarded
+from forge_pipeline.registry import load_class
 from forge_pipeline.reuse import decide_action
 from forge_pipeline.sample import Link, Location, Sample
-from forge_pipeline.step import Entry, Source
+from forge_pipeline.shapes import Source
 from forge_pipeline.task import FILE_KIND, Result
 
 
@@ -35,12 +37,20 @@ class Found:
         self.fault = entry.problem
 
 
-def list_entries(node: Node, bench: Bench, directory: Path) -> list[Entry]:
-    """List a source's files in name order."""
+def finder(node: Node, bench: Bench) -> Finder | Source:
+    """Return what finds a source's files: its operator is imported only where nothing else does."""
+    if node.finder is not None:
+        made: Finder = load_class(node.finder)(node.doing.params)
+        return made
     operator = bench.operator(node.doing)
     assert isinstance(operator, Source)
+    return operator
+
+
+def list_entries(node: Node, bench: Bench, directory: Path) -> list[Entry]:
+    """List a source's files in name order."""
     try:
-        entries = sorted(map(_speakable, operator.entries(directory)), key=lambda entry: entry.name)
+        entries = sorted(map(_speakable, finder(node, bench).entries(directory)), key=lambda entry: entry.name)
     except CommandError as error:
         raise CommandError(f"step '{node.id}', {error.message}", error.hint) from error
     for one, other in itertools.pairwise(entries):

@@ -24,7 +24,7 @@ from tests.steps.export.loaders import BasicSR, Neosr, Redux, load_all_pairs
 
 ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "recipes"
-FORBIDDEN = ("torch", "ray", "cv2", "numba", "networkx")
+FORBIDDEN = ("torch", "ray", "cv2", "numba", "networkx", "pydantic")
 pytestmark = pytest.mark.slow
 
 
@@ -93,7 +93,7 @@ def test_the_second_run_runs_nothing_and_takes_less_than_a_second(job: Job) -> N
 
 
 def test_an_unchanged_run_imports_no_library_of_images_graphs_or_recipes(job: Job) -> None:
-    heavy = ("numpy", "cv2", "av", "PIL", "numba", "networkx", "yaml", "hcl2", "torch", "ray")
+    heavy = ("numpy", "pydantic", "cv2", "av", "PIL", "numba", "networkx", "yaml", "hcl2", "torch", "ray")
     code = (
         "import sys; from forge_pipeline.cli.main import forge_run; code = forge_run(sys.argv[1:])\n"
         f"print(code, sorted(set({heavy!r}) & set(sys.modules)))"

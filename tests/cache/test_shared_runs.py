@@ -193,7 +193,7 @@ def test_an_unchanged_run_asks_no_network_and_parses_no_profile(tmp_path: Path) 
     mine.settle()
     code = (
         "import sys; from forge_pipeline.cli.main import forge_run; code = forge_run(sys.argv[1:]);"
-        # An operator that lists files brings pydantic, a profile or not.
+        # The toy source has no finder: its operator lists files, and brings pydantic, a profile or not.
         "heavy = {'forge_pipeline.profile_model', 'forge_pipeline.recipe.model', 'yaml', 'fsspec', 's3fs', 'networkx'};"
         "print(code, sorted(heavy & set(sys.modules)))"
     )

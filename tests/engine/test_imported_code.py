@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from forge_pipeline.compiled import OperatorRef
+from forge_pipeline.compiled import ClassRef
 from forge_pipeline.errors import CommandError
 from forge_pipeline.fingerprint import code_digest, import_closure
 from forge_pipeline.registry import load_class, load_file
@@ -114,7 +114,7 @@ def test_threads_that_need_a_file_at_once_wait_until_all_of_it_is_there(tmp_path
             pass
         """.replace("\n        ", "\n"),
     )
-    ref = OperatorRef("unused", "Last", str(path))
+    ref = ClassRef("unused", "Last", str(path))
     with ThreadPoolExecutor(4) as threads:
         found = set(threads.map(load_class, [ref] * 4))
     assert len(found) == 1

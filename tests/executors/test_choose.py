@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from forge_pipeline.compiled import Doing, Node, OperatorRef
+from forge_pipeline.compiled import ClassRef, Doing, Node
 from forge_pipeline.executors.choose import Choice, choose
 from forge_pipeline.machine import Machine
 
 GIB = 1 << 30
 MACHINE = Machine(cores=8, memory_bytes=32 * GIB, memory_available_bytes=16 * GIB)
-DOING = Doing("a.b", OperatorRef("m", "C"), {}, {}, "d", "pixels")
+DOING = Doing("a.b", ClassRef("m", "C"), {}, {}, "d", "pixels")
 PLAIN = Node("tiles", "tile.best", "transform", DOING, {})
 HOLDING = replace(PLAIN, id="words", work="cpu_gil")
 MODEL = replace(PLAIN, id="score", work="gpu")

@@ -13,13 +13,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import ClassVar
 
 from forge_pipeline.archives import SUFFIXES as ARCHIVE_SUFFIXES
 from forge_pipeline.archives import is_archive, plain_name
 from forge_pipeline.errors import CommandError, DataError, EnvironmentFault
 from forge_pipeline.files import list_members
+from forge_pipeline.finder import Entry, Finder
 from forge_pipeline.sample import Location
-from forge_pipeline.step import Entry
 
 PACKAGE = "package:"
 _MAGIC = re.compile(r"[*?\[]")
@@ -52,6 +53,33 @@ class Search:
             and (not self.include or any(matches(name, pattern) for pattern in self.include))
             and not any(matches(name, pattern) for pattern in self.exclude)
         )
+
+
+class PathFinder(Finder):
+    """Finds what the parameters `path`, `include` and `exclude` of a source mean.
+
+    Attributes:
+        operator, what, suffixes: as in `Search`.
+    """
+
+    operator: ClassVar[str]
+    what: ClassVar[str]
+    suffixes: ClassVar[frozenset[str]]
+
+    def entries(self, directory: Path) -> Iterator[Entry]:
+        """Find the files; see `find` for their names."""
+        yield from find(self._paths(), directory, self._search())
+
+    def roots(self, directory: Path) -> Sequence[Path]:
+        """Name the folders that are searched."""
+        return roots(self._paths(), directory, self._search())
+
+    def _paths(self) -> list[str]:
+        path = self.params["path"]
+        return [path] if isinstance(path, str) else path
+
+    def _search(self) -> Search:
+        return Search(self.operator, self.what, self.suffixes, self.params["include"], self.params["exclude"])
 
 
 def find(paths: Sequence[str], directory: Path, search: Search) -> list[Entry]:

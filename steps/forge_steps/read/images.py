@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 
 from forge_pipeline.errors import DataError
 from forge_pipeline.sample import Fields
-from forge_pipeline.step import Child, Context, Entry, File, Partial, Source, operator
-from forge_steps.read._find import Search, find, roots
+from forge_pipeline.step import Child, Context, File, Partial, Source, operator
+from forge_steps.read._find_images import ImageFinder
 from forge_steps.read._image_params import ImagesParams
 from forge_steps.read._large import is_decoded_in_place
 
-_BY_KIND = (
-    (".png", ".apng"),
-    (".jpg", ".jpeg", ".jpe", ".jfif"),
-    (".tif", ".tiff"),
-    (".webp", ".avif", ".gif", ".bmp", ".dib", ".tga", ".qoi"),
-    (".ppm", ".pgm", ".pbm", ".pnm"),
-    (".jp2", ".j2k", ".jpx"),
-)
 HEADER_FACTS = (
     *("format", "width", "height", "channels", "bit_depth", "orientation"),
     *("icc", "animated", "gamma", "cicp", "jpeg_quality"),
 )
 # Measured at 12 and 48 megapixels; what is copied twice is copied after the first copy is gone.
 _PLAIN, _COPIED = 1.1, 2.2
-SUFFIXES = frozenset(suffix for kind in _BY_KIND for suffix in kind)
-"""What is taken from folders, globs and archives; a file named by itself is always taken."""
 
 
 @operator("read.images", version=1)
@@ -43,14 +32,7 @@ class ReadImages(Source):
     libraries = ("numpy", "opencv-python", "pillow")
     tells = ("bytes", *HEADER_FACTS)
     memory_expansion = 4.0
-
-    def entries(self, directory: Path) -> Iterator[Entry]:
-        """Find the files; see `_find.find` for their names."""
-        yield from find(self._paths(), directory, self._search())
-
-    def roots(self, directory: Path) -> Sequence[Path]:
-        """Name the folders that are searched."""
-        return roots(self._paths(), directory, self._search())
+    finder = ImageFinder
 
     def facts(self, file: File) -> Fields:
         """Read the header into `source.*` fields; width and height are as stored, before any orientation."""
@@ -87,9 +69,3 @@ class ReadImages(Source):
         from forge_steps.read._policies import Policies
 
         yield Child(Policies(self.params).image(file))
-
-    def _paths(self) -> list[str]:
-        return [self.params.path] if isinstance(self.params.path, str) else self.params.path
-
-    def _search(self) -> Search:
-        return Search("read.images", "image", SUFFIXES, self.params.include, self.params.exclude)

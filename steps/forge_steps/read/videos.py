@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Annotated
 
 from pydantic import Field
 
 from forge_pipeline.sample import Fields
-from forge_pipeline.step import LOCATOR, Child, Context, Entry, File, Params, Partial, Source, operator
-from forge_steps.read._find import Search, find, roots
-
-_KNOWN = """
-    .264 .265 .3g2 .3gp .asf .avi .flv .h264 .hevc .ivf .m2ts .m2v .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .nut .ogm
-    .ogv .ts .vob .webm .wmv .y4m
-"""
-SUFFIXES = frozenset(_KNOWN.split())
+from forge_pipeline.step import LOCATOR, Child, Context, File, Params, Partial, Source, operator
+from forge_steps.read._find_videos import VideoFinder
 
 
 class VideosParams(Params):
@@ -53,14 +46,7 @@ class Videos(Source):
     )
     libraries = ("av", "numpy")
     work = "io"
-
-    def entries(self, directory: Path) -> Iterator[Entry]:
-        """Find the files, sorted by name."""
-        return iter(find(self._paths(), directory, self._search()))
-
-    def roots(self, directory: Path) -> Sequence[Path]:
-        """Name the folders that are searched."""
-        return roots(self._paths(), directory, self._search())
+    finder = VideoFinder
 
     def facts(self, file: File) -> Fields:
         """Read the header, and decode one frame: rotation and field order stand nowhere else for some codecs."""
@@ -77,9 +63,3 @@ class Videos(Source):
         with file.on_disk() as path, open_video(path):
             pass
         yield Child(file)
-
-    def _paths(self) -> list[str]:
-        return [self.params.path] if isinstance(self.params.path, str) else self.params.path
-
-    def _search(self) -> Search:
-        return Search("read.videos", "video", SUFFIXES, self.params.include, self.params.exclude)
