@@ -14,7 +14,7 @@ from forge_pipeline.errors import Problem, RecipeError, Where
 from forge_pipeline.recipe.matrix import MAX_VARIANTS, Variant, variant_count, variants
 from forge_pipeline.recipe.model import MACHINE_KEYS, STEP_KEYS, TOP_KEYS, RecipeModel, StepModel, is_free_key, shown
 from forge_pipeline.recipe.references import Directory, Inputs, circles
-from forge_pipeline.recipe.resolve import Resolver
+from forge_pipeline.recipe.resolve import Resolved, Resolver
 from forge_pipeline.recipe.resolved import place
 from forge_pipeline.recipe.suggest import did_you_mean
 from forge_pipeline.recipe.terms import NAME, UNRESOLVED
@@ -110,7 +110,7 @@ class Check:
                 data[member.key] = dict.fromkeys((m.key for m in member.value.members), None)
                 continue
             resolved = self._resolver.resolved(member.value)
-            refused = self._refuses_environment(member, resolved.env_paths, "the recipe")
+            refused = self._refuses_environment(member, resolved, "the recipe")
             data[member.key] = UNRESOLVED if refused else resolved.data
         return data
 
@@ -156,16 +156,20 @@ class Check:
             inside_with = member.key == "with" and () not in resolved.env_paths
             if inside_with:
                 env_paths = resolved.env_paths
-            refused = not inside_with and self._refuses_environment(member, resolved.env_paths, f"step '{step_id}'")
+            refused = not inside_with and self._refuses_environment(member, resolved, f"step '{step_id}'")
             data[member.key] = UNRESOLVED if refused else resolved.data
         return Draft(step_id, variant, data, env_paths)
 
-    def _refuses_environment(self, member: Member, paths: frozenset[tuple[str, ...]], subject: str) -> bool:
+    def _refuses_environment(self, member: Member, resolved: Resolved, subject: str) -> bool:
         """Refuse a variable of the environment but in keys of the machine: elsewhere it would change bytes unseen."""
-        if not paths or member.key in MACHINE_KEYS:
+        key, value = member.key, member.value
+        if key == "resources" and _sets_fallback(resolved):
+            key = "resources.cpu_fallback"
+            value = (value.value("cpu_fallback") if isinstance(value, MapNode) else None) or value
+        elif not resolved.env_paths or key in MACHINE_KEYS:
             return False
-        message = f"an environment variable enters '{member.key}' of {subject}, where it would change the result"
-        self._problems.append(member.value.span.problem(message, "give it by --set"))
+        message = f"an environment variable enters '{key}' of {subject}, where it would change the result"
+        self._problems.append(value.span.problem(message, "give it by --set"))
         return True
 
     def _check_references(self, drafts: Sequence[Draft]) -> None:
@@ -254,6 +258,12 @@ def _is_from(source: Json) -> bool:
     ids = list(source.values()) if isinstance(source, dict) else [source]
     flat = [one for part in ids for one in (part if isinstance(part, list) else [part])]
     return bool(flat) and all(isinstance(one, str) for one in flat)
+
+
+def _sets_fallback(resources: Resolved) -> bool:
+    """Tell whether a variable of the environment says, or is in the var that says, where pixels are computed."""
+    whole = () in resources.env_paths and isinstance(resources.data, dict) and "cpu_fallback" in resources.data
+    return whole or ("cpu_fallback",) in resources.env_paths
 
 
 def _subject(path: tuple[str | int, ...]) -> tuple[str, tuple[str | int, ...]]:

@@ -29,7 +29,10 @@ BYTE_KEYS = frozenset(
 """Keys that decide what a run makes. Of these, an environment variable may enter `with` alone, and there only paths."""
 
 MACHINE_KEYS = frozenset(("executor", "workers", "resources", "prioritise", "cache", "description", "note", "$schema"))
-"""Keys of this machine, and words for people: they never enter an action key and never change bytes."""
+"""Keys of this machine, and words for people: they never enter an action key and never change bytes.
+
+But for `resources.cpu_fallback`: it may change pixels, and what came of that is marked and not remembered.
+"""
 
 MAX_SEED = 2**64 - 1
 
@@ -236,7 +239,7 @@ class StepModel(_Model):
     )
     resources: ResourcesModel = Field(
         default_factory=ResourcesModel,
-        description="What a task of this step asks of the machine; never changes a result.",
+        description="What a task of this step asks of the machine; only `cpu_fallback` can change a result.",
     )
     prioritise: PrioritiseModel | None = Field(
         None,

@@ -90,6 +90,10 @@ steps:
         ('forge: 1\nsteps: {a: {use: x, matrix: {k: ["${env:X}"]}, with: {k: "${matrix.k}"}}}\n', "matrix"),
         ('forge: 1\nvars: {v: "a${env:X}"}\nsteps: {a: {use: "x${vars.v}"}}\n', "use"),
         ('forge: 1\nvars: {v: {n: 1, e: "${env:X}"}}\nsteps: {a: {use: x, with: "${vars.v}"}}\n', "with"),
+        (
+            'forge: 1\nvars: {v: {cpu_fallback: "${env:X}"}}\nsteps: {a: {use: x, resources: "${vars.v}"}}\n',
+            "resources.cpu_fallback",
+        ),
     ],
 )
 def test_the_environment_is_refused_where_it_would_change_bytes(told: Told, text: str, key: str) -> None:
@@ -97,6 +101,19 @@ def test_the_environment_is_refused_where_it_would_change_bytes(told: Told, text
     assert len(problems) == 1
     assert f": an environment variable enters '{key}' of " in problems[0]
     assert key not in MACHINE_KEYS
+
+
+def test_the_environment_is_refused_where_it_would_say_which_device_computes(told: Told, load: Load) -> None:
+    text = 'forge: 1\nsteps:\n  a: {use: x, resources: {cpus: "${env:X}", cpu_fallback: "${env:X}"}}\n'
+    assert told(text, environ={"X": "1"}) == (
+        "recipe.yaml:3:59: an environment variable enters 'resources.cpu_fallback' of step 'a', where it would change "
+        "the result\n"
+        '      a: {use: x, resources: {cpus: "${env:X}", cpu_fallback: "${env:X}"}}\n'
+        "                                                              ^\n"
+        "  hint: give it by --set"
+    )
+    text = 'forge: 1\nvars: {v: {cpus: "${env:X}"}}\nsteps: {a: {use: x, resources: "${vars.v}"}}\n'
+    assert load(text, environ={"X": "1"}).step("a").resources == {"cpus": 1.0}
 
 
 def test_an_environment_variable_in_an_unused_or_overridden_var_must_be_set_only_if_it_stands(
