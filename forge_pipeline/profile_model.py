@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from forge_pipeline.cache.url import read_store_url
 from forge_pipeline.errors import CommandError, Problem, ProfileError, RecipeError, Where
-from forge_pipeline.machine import read_memory_size
+from forge_pipeline.machine import MemorySize, read_memory_size
 from forge_pipeline.recipe.model import Executor
 from forge_pipeline.recipe.resolved import place
 from forge_pipeline.recipe.suggest import did_you_mean
@@ -23,30 +22,30 @@ from forge_pipeline.recipe.validation import Finding, findings, known_keys, wron
 from forge_pipeline.recipe.yaml_format import parse_yaml
 from forge_pipeline.sample import Json
 
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([KMGT]i?B|B)")
-_POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
-
 
 def _size_bytes(value: Any) -> int:
-    """Read a size: bytes as a number, or a text with a unit."""
-    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-        return value
-    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
-    if match is not None:
-        base = 1024 if "i" in match[2] else 1000
-        size = int(float(match[1]) * base ** _POWERS[match[2].rstrip("iB")])
-        if size > 0:
-            return size
-    raise PydanticCustomError("size", "a size such as 8 GiB or 500 MB")
+    """Read a size in bytes."""
+    size = _read_size(value)
+    if size is None or size.share:
+        raise PydanticCustomError("size", "a size such as 8 GiB or 500 MB")
+    return size.size_bytes
 
 
 def _memory_size(value: Any) -> str:
     """Check a size or a share, and leave it as it was said."""
-    try:
-        read_memory_size(str(value) if isinstance(value, int | str) and not isinstance(value, bool) else "")
-    except ValueError:
-        raise PydanticCustomError("size", "a size such as 8 GiB or 500 MB, or a share such as 40%") from None
+    if _read_size(value) is None:
+        raise PydanticCustomError("size", "a size such as 8 GiB or 500 MB, or a share such as 40%")
     return str(value)
+
+
+def _read_size(value: Any) -> MemorySize | None:
+    """Read a number of bytes, or a text as the command line takes it; None where it is neither."""
+    if not isinstance(value, int | str) or isinstance(value, bool):
+        return None
+    try:
+        return read_memory_size(str(value))
+    except ValueError:
+        return None
 
 
 SizeBytes = Annotated[int, BeforeValidator(_size_bytes, json_schema_input_type=int | str)]

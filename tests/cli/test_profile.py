@@ -11,6 +11,7 @@ import pytest
 
 from forge_pipeline import api
 from forge_pipeline.errors import CommandError, ProfileError
+from forge_pipeline.machine import MemorySize, read_memory_size
 from forge_pipeline.profile import Profile, find_profile, load_profile
 from forge_pipeline.profile_model import ProfileModel, RayModel
 from tests.engine.conftest import fresh_toys, quick_disk
@@ -54,11 +55,22 @@ def test_what_it_does_not_say_is_left_open(profile: Path, tmp_path: Path, text: 
 
 @pytest.mark.parametrize(
     ("size", "found"),
-    [("1024", 1024), ("1 KiB", 1024), ("1.5GB", 1_500_000_000), ("2 TiB", 2 << 40), ("7 B", 7)],
+    [
+        ("1024", 1024),
+        ("1 KiB", 1024),
+        ("1.5GB", 1_500_000_000),
+        ("2 TiB", 2 << 40),
+        ("7 B", 7),
+        ("12 gib", 12 << 30),
+        ("8 kB", 8000),
+        ("3G", 3_000_000_000),
+    ],
 )
 def test_sizes_are_bytes_or_have_a_unit(profile: Path, tmp_path: Path, size: str, found: int) -> None:
-    profile.write_text(f"store_cache: {size}\n")
-    assert load_profile(profile, tmp_path).store_cache_bytes == found
+    profile.write_text(f"store_cache: {size}\nmemory: {size}\n")
+    told = load_profile(profile, tmp_path)
+    assert told.store_cache_bytes == found
+    assert read_memory_size(told.memory) == MemorySize(found)
 
 
 @pytest.mark.parametrize(
@@ -84,6 +96,16 @@ def test_sizes_are_bytes_or_have_a_unit(profile: Path, tmp_path: Path, size: str
             "store_cache: 12 parsecs\n",
             '{file}:1:14: store_cache is "12 parsecs", expected a size such as 8 GiB or 500 MB\n'
             "    store_cache: 12 parsecs\n                 ^",
+        ),
+        (
+            "store_cache: 40%\n",
+            '{file}:1:14: store_cache is "40%", expected a size such as 8 GiB or 500 MB\n'
+            "    store_cache: 40%\n                 ^",
+        ),
+        (
+            "memory: yes\n",
+            '{file}:1:9: memory is "yes", expected a size such as 8 GiB or 500 MB, or a share such as 40%\n'
+            "    memory: yes\n            ^",
         ),
         (
             "ray: auto\n",
