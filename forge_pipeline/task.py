@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -310,6 +310,18 @@ class Outcome:
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
     halved: tuple[Halved, ...] = ()
+
+
+def payloads_put(outcome: Outcome) -> Iterator[Payload]:
+    """List what a task put into the store."""
+    yield from outcome.payloads
+    visits = [outcome.visit] if outcome.visit is not None else []
+    while visits:
+        visit = visits.pop()
+        if visit.payload is not None:
+            yield visit.payload
+        for _, _, below in visit.chains:
+            visits.extend(below)
 
 
 class Whereabouts(NamedTuple):

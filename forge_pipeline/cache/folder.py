@@ -72,6 +72,9 @@ class FolderStore:
                 raise disk_fault(error, self.root, len(data)) from error
         raise EnvironmentFault(f"cache: the folders in {self.root} keep being deleted while they are written to")
 
+    def learn(self, payload: Payload) -> None:
+        """Do nothing: the folder is looked at each time."""
+
     def read(self, payload: Payload) -> bytes:
         """Return the bytes, verified.
 

@@ -26,9 +26,9 @@ KEPT = "read"
 class RemoteStore:
     """Payloads behind a URL.
 
-    What is there is listed once a process for each of 256 folders, when it is first asked for. What others add later
-    is sent again if we make it too (the same bytes, under the same name); what others delete later is found missing
-    when it is read, and made again.
+    What is there is listed once a process for each of 256 folders, when it is first asked for. What our own workers in
+    other processes add later is told to `learn`. What others add later is sent again if we make it too (the same bytes,
+    under the same name); what others delete later is found missing when it is read, and made again.
 
     Args:
         folder: of the cache; what is kept on this machine lies under it.
@@ -68,6 +68,11 @@ class RemoteStore:
             self._far.write(_path(payload), data)
             self._note(payload, payload.size)
         return payload
+
+    def learn(self, payload: Payload) -> None:
+        """Take note that another process has put these bytes just now: our listing may be older."""
+        if not self.has(payload):
+            self._note(payload, payload.size)
 
     def read(self, payload: Payload) -> bytes:
         """Return the bytes, verified; what is kept on this machine is taken from there.

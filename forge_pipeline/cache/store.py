@@ -87,6 +87,9 @@ class Store(Protocol):
             EnvironmentFault: the disk is full, there is no permission, the network is away.
         """
 
+    def learn(self, payload: Payload) -> None:
+        """Take note that another process has put these bytes just now."""
+
     def read(self, payload: Payload) -> bytes:
         """Return the bytes, verified.
 

@@ -81,6 +81,9 @@ class CarriedStore:
         self._made[digest] = Made(digest, bytes(data), suffix)
         return Payload(digest, digest_bytes(data), len(data), suffix)
 
+    def learn(self, payload: Payload) -> None:
+        """Do nothing: only what came along can be read here."""
+
     def read(self, payload: Payload) -> bytes:
         """Return the bytes, verified. Raises PayloadMissing."""
         made = self._made.get(payload.digest)

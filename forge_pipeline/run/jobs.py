@@ -37,7 +37,17 @@ from forge_pipeline.run.held import Gauge
 from forge_pipeline.run.pace import Pace
 from forge_pipeline.sample import Fields, Sample
 from forge_pipeline.shapes import Source
-from forge_pipeline.task import Branch, Chunk, ChunkOutcome, InspectionTask, Known, Outcome, Task, failed_outcome
+from forge_pipeline.task import (
+    Branch,
+    Chunk,
+    ChunkOutcome,
+    InspectionTask,
+    Known,
+    Outcome,
+    Task,
+    failed_outcome,
+    payloads_put,
+)
 from forge_pipeline.walk import Walk
 
 # Enough for no worker to wait while the scheduler records; a chunk that waits in the queue holds no pixels.
@@ -293,6 +303,9 @@ class Jobs:
             self._announce(Note(note))
         for halved in outcome.halved:
             self._announce(BatchHalved(*halved))
+        if self._executor.apart:
+            for payload in payloads_put(outcome):
+                self._bench.store.learn(payload)
         if outcome.fault is not None:
             raise outcome.fault
         job.then(outcome)

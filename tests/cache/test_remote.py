@@ -95,6 +95,15 @@ def test_what_is_there_is_not_sent_again(
     assert sent == [path_of(other)]
 
 
+def test_what_another_put_after_our_listing_is_there_once_we_are_told(here: Machine, there: Machine) -> None:
+    store, payload = here.store(), Payload(NAME, digest_bytes(ONE), len(ONE), ".png")
+    assert not store.has(payload)
+    assert there.store().put(NAME, ONE, ".png") == payload
+    store.learn(payload)
+    assert store.has(payload)
+    assert store.read(payload) == ONE
+
+
 def test_what_is_not_there_is_missing_and_can_be_put(here: Machine) -> None:
     store, payload = here.store(), Payload(NAME, digest_bytes(ONE), len(ONE), ".png")
     assert not store.has(payload)

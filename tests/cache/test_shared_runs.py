@@ -73,6 +73,26 @@ def test_a_store_changes_no_byte_and_nothing_is_sent_twice(
 
 
 @pytest.mark.slow
+def test_what_workers_put_after_the_store_was_listed_is_known_to_be_there(mine: World, tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    mine.files(**{f"f{number:02}": f"{number} 1" for number in range(60)})
+    mine.recipe(
+        """
+        photos: {use: toy.read, with: {path: photos}}
+        some: {use: toy.keep, from: photos, with: {least: 0}}
+        more: {use: toy.add, from: some, with: {amount: 1}}
+        same: {use: toy.keep, from: more, with: {least: 0}}
+        most: {use: toy.add, from: same, with: {amount: 3}}
+        out: {use: toy.write, from: most, with: {path: out}}
+        """
+    )
+    alone = mine.run_clean()
+    ran = mine.run(store=f"file://{tmp_path / 'shared'}", executor="processes", workers=1)
+    ran.assert_same_as(alone)
+    assert ran.counts("rebuilt") == {}
+
+
+@pytest.mark.slow
 def test_exports_are_written_from_the_store_where_nothing_is_kept_here(mine: World, url: str) -> None:
     before = mine.run(store=url)
     mine.forget_exports()
