@@ -300,15 +300,17 @@ def open_session(
     from forge_pipeline.run.part import Part
 
     graph = _narrowed(graph_of(recipe, options, cache), options)
-    # Who runs one sample wants to see it break: a failure that is known is tried again.
-    bench = Bench(cache.store, cache.index if options.only is None else WithoutFailures(cache.index))
+    # Who runs one sample wants to see it break: a failure that is known is tried again, by workers elsewhere too.
+    retried = options.only is not None
+    bench = Bench(cache.store, WithoutFailures(cache.index) if retried else cache.index)
     profile = load_profile(options.profile, cache.root)
     asked = options.executor or ("ray" if options.ray_address else graph.executor or profile.executor)
     workers = options.workers or graph.workers or profile.workers
     machine = look_at_machine()
     choice = choose(graph.nodes, machine, asked, workers)
     ray_address = options.ray_address or profile.ray_address
-    executor = open_executor(choice, bench, str(cache.index.path), graph.nodes, ray_address, workers)
+    index = None if retried else str(cache.index.path)
+    executor = open_executor(choice, bench, index, graph.nodes, ray_address, workers)
     settings = RunSettings(
         options.directory,
         part=Part(options.sample, options.shard, options.only or ""),

@@ -67,7 +67,8 @@ class Setting:
         folder: where relative paths start.
         store: how the run's store is opened, where it can be seen.
         probe: what the run has put there, to be read and compared.
-        index: path of the index and which file that is (device, inode); it is read on the same machine only.
+        index: path of the index and which file that is (device, inode); it is read on the same machine only. None
+            where workers must not.
     """
 
     run: str
@@ -76,11 +77,11 @@ class Setting:
     folder: str
     store: StoreSpec
     probe: tuple[Payload, bytes]
-    index: tuple[str, tuple[int, int]]
+    index: tuple[str, tuple[int, int]] | None
     imported: tuple[Imported, ...] = ()
 
 
-def describe_run(nodes: Iterable[Node], store: Store, index: str) -> Setting:
+def describe_run(nodes: Iterable[Node], store: Store, index: str | None) -> Setting:
     """Gather what workers are told; puts a probe into the store."""
     doings = [doing for node in nodes for doing in _doings_of_node(node)]
     libraries = {name for doing in doings for name in doing.config.get("libraries", {})}
@@ -92,7 +93,7 @@ def describe_run(nodes: Iterable[Node], store: Store, index: str) -> Setting:
         folder=str(Path.cwd()),
         store=store.spec,
         probe=put_probe(store),
-        index=(index, file_identity(index)),
+        index=(index, file_identity(index)) if index is not None else None,
         imported=tuple(_imported(module, path) for module, path in files),
     )
 
@@ -175,8 +176,8 @@ def look_around(setting: Setting, scratch: Path) -> Outlook:
     here = machine_identity() == setting.machine
     spec = setting.store if here or not setting.store.url else _own_folder(setting.store)
     why = _unseen(spec, setting)
-    path, identity = setting.index
-    seen = here and not why and file_identity(path) == identity
+    path, identity = setting.index or (None, (0, 0))
+    seen = path is not None and here and not why and file_identity(path) == identity
     imported = {one.path: _place(one, here, scratch / str(number)) for number, one in enumerate(setting.imported)}
     return Outlook(None, not why, why, None if why else spec, path if seen else None, imported)
 

@@ -14,7 +14,7 @@ from forge_pipeline.executors.inline import InlineExecutor
 def open_executor(
     choice: Choice,
     bench: Bench,
-    index: str,
+    index: str | None,
     nodes: Iterable[Node] = (),
     ray_address: str = "",
     asked: int | None = None,
@@ -22,7 +22,8 @@ def open_executor(
     """Make an executor ready; it starts its workers when the first task comes.
 
     Args:
-        index: path of the run's index, for workers on this machine to read.
+        index: path of the run's index, for workers on this machine to read; None where they must not: what the bench
+            remembers is not all that stands in it.
         nodes: the steps of the recipe.
         ray_address: `auto`, `local`, HOST or HOST:PORT.
         asked: how many workers, where somebody says so.

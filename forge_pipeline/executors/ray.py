@@ -57,7 +57,7 @@ class RayExecutor:
     def __init__(
         self,
         bench: Bench,
-        index: str,
+        index: str | None,
         nodes: Iterable[Node],
         address: str,
         cores: int,

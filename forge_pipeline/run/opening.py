@@ -45,7 +45,7 @@ class Opening:
             if node.shape == "source":
                 self._datasets.listings[node.id] = look_up(taken[node.id], self._index)
             if node.shape != "export":
-                self._try_whole(node)
+                self._try_whole(node, retried=bool(part.only))
         self._walk_what_is_not_kept()
         return frozenset(n.id for n in self._graph.nodes if self._ledgers[n.id].walked and n.shape != "export")
 
@@ -61,13 +61,16 @@ class Opening:
         reasons = [] if known else self._input_reasons(node, before)
         return decide_step(known, node.doing.config, last_config, reasons)
 
-    def _try_whole(self, node: Node) -> None:
+    def _try_whole(self, node: Node, retried: bool) -> None:
         ledger = self._ledgers[node.id]
         if node.shape == "source":
             inputs = listing_digest(node, self._datasets.listings[node.id])
         else:
             inputs = self._datasets.inputs_digest(node)
         known = self._index.find_dataset(node.id, node.doing.digest, inputs) if inputs and node.cached else None
+        if known is not None and retried and known.counts["failed"]:
+            ledger.reasons = ("what broke is tried again",)
+            return
         ledger.reasons = self.step_decision(node, known is not None).reasons
         if known is not None:
             ledger.reuse_whole(known.id, known.rows_digest, known.counts)

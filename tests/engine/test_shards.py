@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -250,6 +251,25 @@ def test_a_failure_says_what_to_type_and_that_reproduces_it(five: World) -> None
     again = five.run(command=COMMAND, only="photos/b.txt", until="add", executor="inline")
     assert [(f.step, f.sample, f.reason) for f in again.result.failures] == [("add", "photos/b.txt", "60 is over 50")]
     assert dict(again.calls) == {"load": 1, "add": 1}  # though the failure was known
+
+
+@pytest.mark.parametrize("executor", ["inline", "threads"])
+def test_only_tries_a_known_failure_again_as_often_as_it_is_typed(world: World, executor: str) -> None:
+    world.recipe(STEPS.replace("from: photos}", "from: photos, with: {fail_over: 5}}"), defaults={"max_errors": "100%"})
+    world.run()
+    for _ in range(2):
+        again = world.run(only="photos/c.txt", until="add", executor=executor, workers=1)
+        assert dict(again.calls) == {"load": 1, "add": 1}
+        assert [failure.reason for failure in again.result.failures] == ["7 is over 5"]
+
+
+def test_only_loads_again_what_could_not_be_loaded_though_it_is_all_that_there_is(tmp_path: Path) -> None:
+    one = World(tmp_path / "one", STEPS, defaults={"max_errors": "100%"})
+    one.files(a="4 broken")
+    one.run()
+    assert dict(one.run().calls) == {}
+    for _ in range(2):
+        assert dict(one.run(only="photos/a.txt").calls) == {"load": 1}
 
 
 def test_rejects_say_it_without_a_name_of_this_machine(five: World) -> None:

@@ -12,12 +12,12 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from forge_pipeline.step import MACHINE, Child, Context, Params, Transform, operator
+from forge_pipeline.step import MACHINE, Child, Context, DataError, Params, Transform, operator
 
 
 class BreakParams(Params):
     number: int = Field(default=-1, description="breaks where the first number is this one")
-    how: str = Field(default="segv", description="segv, exit, kill, hang or raise")
+    how: str = Field(default="segv", description="segv, exit, kill, hang, sleep, refuse or raise")
     marks: Annotated[str, MACHINE] = Field(default="", description="a folder that gets a file for every attempt")
     times: Annotated[int, MACHINE] = Field(default=1000, description="so many attempts break")
     slow_s: Annotated[float, MACHINE] = Field(default=0.0, description="takes so long for every image")
@@ -55,4 +55,6 @@ class Break(Transform):
             ctypes.PyDLL(None).usleep(60_000_000)  # in native code, the GIL held
         if self.params.how == "sleep":
             time.sleep(60)
+        if self.params.how == "refuse":
+            raise DataError("refused", "it is refused")
         raise RuntimeError("nobody foresaw this")

@@ -132,6 +132,16 @@ def test_what_breaks_for_a_passing_reason_is_tried_again(world: World, executor:
 
 
 @pytest.mark.slow
+def test_a_process_tries_a_known_failure_again_where_one_sample_is_asked_for(world: World) -> None:
+    breaking(world, number=7, how="refuse")
+    world.run()
+    for attempts in (2, 3):
+        ran = world.run(executor="processes", workers=1, only="photos/photo06.txt")
+        assert [failure.reason for failure in ran.result.failures] == ["it is refused"]
+        assert len(list((world.root / "marks").iterdir())) == attempts
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("kills_max", "status"), [(20, "done"), (2, "given up")])
 def test_workers_that_are_killed_while_they_start_are_started_again(
     world: World, monkeypatch: pytest.MonkeyPatch, kills_max: int, status: str

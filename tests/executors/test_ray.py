@@ -501,6 +501,8 @@ def test_a_worker_tells_whether_it_sees_the_store(world: World, tmp_path: Path) 
     setting = elsewhere.describe_run(graph.nodes, store, str(index))
     seen = elsewhere.look_around(setting, tmp_path / "scratch")
     assert (seen.sees_store, seen.store, seen.index) == (True, store.spec, str(index))
+    untold = elsewhere.look_around(elsewhere.describe_run(graph.nodes, store, None), tmp_path / "scratch")
+    assert (untold.sees_store, untold.index) == (True, None)
     assert (
         set(seen.imported)
         == set(seen.imported.values())
