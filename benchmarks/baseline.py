@@ -76,12 +76,15 @@ def kernels(rows: Iterable[Row]) -> set[str]:
 
 
 def regressions(rows: Sequence[Row], before: Sequence[Row]) -> list[str]:
-    """Name every row whose ratio lost more than a tenth; a time limit means nothing on another machine."""
+    """Name every row whose ratio lost more than a tenth.
+
+    A time limit means nothing on another machine, and a row that was not measured here has no ratio that could be lost.
+    """
     was = {row.name: row.ratio for row in before if row.comparable}
     return [
         f"{row.name}: {was[row.name]:.3g}x -> {row.ratio:.3g}x ({100 * (row.ratio / was[row.name] - 1):+.0f} %)"
         for row in rows
-        if row.comparable and row.ratio < (1 - _ALLOWED_LOSS) * was.get(row.name, 0)
+        if row.comparable and not row.missing and row.ratio < (1 - _ALLOWED_LOSS) * was.get(row.name, 0)
     ]
 
 

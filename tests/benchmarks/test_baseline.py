@@ -60,6 +60,12 @@ def test_a_ratio_that_lost_over_a_tenth_is_named_and_a_time_limit_is_not() -> No
     assert regressions([replace(FAST, ratio=27.1)], [FAST]) == []
 
 
+def test_a_peer_that_is_not_installed_here_is_no_regression() -> None:
+    measured = replace(ABSENT, missing="", ours=7.0, theirs=6.0, ratio=0.86, floor=0.87)
+    assert regressions([ABSENT], [measured]) == []
+    assert gone([ABSENT], [measured]) == ["executors | tasks | processes | s"]
+
+
 def test_what_is_no_longer_measured_is_named_for_kernels_that_are() -> None:
     assert gone([FAST], [FAST, LIMITED, TOLD]) == ["dpid | 512x512 | limit | ms"]
 
