@@ -53,7 +53,8 @@ class Row:
         floor: the least ratio that the project has set itself, None where the row is only told.
         comparable: whether the ratio means the same on another machine; a time limit does not.
         error: what is wrong: nothing was measured, and the command fails.
-        missing: what is not there (a library): nothing was measured, and nobody is to blame.
+        missing: what is not there (a library), or a peer that does not work: nothing was measured, and ours is not to
+            blame.
         note: what else was found, in words, beside the input; no part of the name, so it may differ from run to run.
     """
 

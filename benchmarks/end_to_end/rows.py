@@ -123,16 +123,20 @@ def _per_second(told: str, peer: str, count: int, ours_s: float, theirs_s: float
 
 def _beside_pepedp(job: Job, name: str, ours_ms: float, tell: Tell) -> Iterator[Row]:
     version = PEERS["PepeDP"].version
-    if not all(PEERS[peer].version for peer in ("PepeDP", "pepedpid", "pepeline")):
-        return
+    absent = [peer for peer in ("PepeDP", "pepedpid", "pepeline") if not PEERS[peer].version]
     for scale, count, floor in _PEPEDP:
+        peer = f"PepeDP BestTile(scale={scale}) + pepedpid, {count} photographs"
+        if absent:
+            why = f"not measured: {' and '.join(absent)} not installed"
+            yield Row(_KERNEL, name, peer, "ms/image", floor=floor, missing=why)
+            continue
         tell(f"{_KERNEL}: PepeDP at scale {scale}, {count} photographs")
         command = run_module("benchmarks.end_to_end.pepedp", job.photos, job.folder() / "pepedp", scale, count)
         told = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment(), check=False)
-        peer = f"PepeDP BestTile(scale={scale}) + pepedpid, {count} photographs"
         if told.returncode:
-            why = told.stderr.strip().splitlines()[-1:]
-            tell(f"PepeDP {version} is left out, it cannot be run: {' '.join(why)}")
-            return
+            last = " ".join(told.stderr.strip().splitlines()[-1:])
+            why = f"not measured: PepeDP {version} cannot be run: {last}"
+            yield Row(_KERNEL, name, peer, "ms/image", floor=floor, missing=why)
+            continue
         theirs = 1000 * float(told.stdout.split()[-1])
         yield Row(_KERNEL, name, peer, "ms/image", ours_ms, theirs, theirs / ours_ms, floor, version)

@@ -13,7 +13,7 @@ from shutil import which
 
 import numpy as np
 
-from benchmarks.end_to_end.processes import Taken, environment, take
+from benchmarks.end_to_end.processes import CommandFailed, Taken, environment, take
 
 _BYTES = 192
 
@@ -46,23 +46,39 @@ class Found:
     again: Taken
 
 
-def run_tools(folder: Path, count: int) -> Iterator[Found]:
-    """Let each tool that is installed copy so many samples. Raises CommandFailed."""
-    if dvc := which("dvc"):
-        root = _samples(folder / "dvc", count)
-        (root / "dvc.yaml").write_text(_DVC)
-        (root / "params.yaml").write_text(f"samples: {list(range(count))}\n")
-        there = [dvc, "--cd", str(root)]
-        take([*there, "init", "--quiet", "--no-scm"])
-        take([*there, "config", "core.analytics", "false"])
-        command = [*there, "repro", "--quiet"]
-        yield Found("DVC", _version(dvc), take(command), take(command))
-    if snakemake := which("snakemake"):
-        root = _samples(folder / "snakemake", count)
-        (root / "Snakefile").write_text(_SNAKEMAKE.format(count=count))
-        command = [snakemake, "--quiet", "all", "--cores", "2", "--directory", str(root)]
-        command += ["--snakefile", str(root / "Snakefile")]
-        yield Found("Snakemake", _version(snakemake), take(command), take(command))
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A tool that is there and does not work; what it says of it is on stderr."""
+
+    tool: str
+    code: int
+
+
+def run_tools(folder: Path, count: int) -> Iterator[Found | Failed]:
+    """Let each tool that is installed copy so many samples."""
+    for tool, program, run in (("DVC", "dvc", _dvc), ("Snakemake", "snakemake", _snakemake)):
+        if path := which(program):
+            try:
+                yield Found(tool, _version(path), *run(path, _samples(folder / program, count), count))
+            except CommandFailed as failed:
+                yield Failed(tool, failed.code)
+
+
+def _dvc(dvc: str, root: Path, count: int) -> tuple[Taken, Taken]:
+    (root / "dvc.yaml").write_text(_DVC)
+    (root / "params.yaml").write_text(f"samples: {list(range(count))}\n")
+    there = [dvc, "--cd", str(root)]
+    take([*there, "init", "--quiet", "--no-scm"])
+    take([*there, "config", "core.analytics", "false"])
+    command = [*there, "repro", "--quiet"]
+    return take(command), take(command)
+
+
+def _snakemake(snakemake: str, root: Path, count: int) -> tuple[Taken, Taken]:
+    (root / "Snakefile").write_text(_SNAKEMAKE.format(count=count))
+    command = [snakemake, "--quiet", "all", "--cores", "2", "--directory", str(root)]
+    command += ["--snakefile", str(root / "Snakefile")]
+    return take(command), take(command)
 
 
 def _samples(root: Path, count: int) -> Path:
@@ -75,5 +91,8 @@ def _samples(root: Path, count: int) -> Path:
 
 
 def _version(tool: str) -> str:
-    told = subprocess.run([tool, "--version"], capture_output=True, text=True, check=True, env=environment())
+    command = [tool, "--version"]
+    told = subprocess.run(command, capture_output=True, text=True, check=False, env=environment())
+    if told.returncode:
+        raise CommandFailed(command, told.returncode)
     return told.stdout.split()[-1]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.case import Row
 from benchmarks.end_to_end.processes import Taken, middle, run_module, take
-from benchmarks.engine_cost.command_tools import run_tools
+from benchmarks.engine_cost.command_tools import Failed, run_tools
 from benchmarks.engine_cost.recipes import command, write_trivial
 from benchmarks.engine_cost.shards import write_shards
 from benchmarks.peers import PEERS
@@ -21,6 +21,7 @@ _FLAT = 1.15
 _LIMIT = "limit"
 # So many samples for tools that start a process for each: they take a tenth of a second or more for one.
 _TOOLS_COUNT = 100
+_HOW = ("cold, threads", "unchanged")
 Tell = Callable[[str], None]
 
 
@@ -31,22 +32,18 @@ def engine_cost_rows(quick: bool, tell: Tell) -> Iterator[Row]:
         root = Path(folder)
         tell(f"{name}: {count:,} samples, {rounds} rounds")
         write_shards(root / "shards", count, _SMALL_PX)
-        recipe = write_trivial(root / "trivial", root / "shards", count)
-        cold, again = (middle(one) for one in zip(*(_cold_and_again(recipe) for _ in range(rounds)), strict=True))
-        told = f"{count:,} samples, three trivial operators"
+        cold, again = _cold_and_again(write_trivial(root / "trivial", root / "shards", count), rounds)
+        told = _told(count)
         # By CPU time of the whole process: its start is in it, and work of others on the machine is not.
         note = f"{1000 * cold.wall_s / count:.2f} ms by the clock"
         yield _at_most(name, f"{told}, cold, threads", "ms/sample", 1000 * cold.cpu_s / count, _COLD_MS, note)
         note = f"{again.wall_s:.2f} s by the clock"
         yield _at_most(name, f"{told}, unchanged", "s", again.cpu_s, _UNCHANGED_S, note)
-        ours = 1000 * cold.cpu_s / count, 1000 * again.cpu_s / count
         tell(f"{name}: joblib.Memory")
-        yield from _beside_joblib(root, count, 1 if quick else 3, told, ours)
+        yield from _beside_joblib(root, count // 10, 1 if quick else 3)
         if not quick:
             tell(f"{name}: DVC and Snakemake, where they are installed")
-            for found in run_tools(root, _TOOLS_COUNT):
-                peer = f"{found.tool}, {_TOOLS_COUNT} samples, one `cp` each"
-                yield from _beside(told, ours, peer, found.version, found.cold, found.again, _TOOLS_COUNT)
+            yield from _beside_tools(root, _TOOLS_COUNT)
             yield _flat(root, name, tell)
 
 
@@ -70,31 +67,55 @@ def million_rows(quick: bool, tell: Tell) -> Iterator[Row]:
         yield _at_most(name, f"{count:,} samples, unchanged: peak RSS", "MB", again.peak_rss_mb, _MILLION_RSS_MB)
 
 
-def _cold_and_again(recipe: Path) -> tuple[Taken, Taken]:
-    shutil.rmtree(recipe.parent / "cache", ignore_errors=True)
+def _cold_and_again(recipe: Path, rounds: int) -> tuple[Taken, Taken]:
     words = ("--executor", "threads")
-    return take(command(recipe, *words)), take(command(recipe, *words))
-
-
-def _beside_joblib(root: Path, count: int, rounds: int, told: str, ours: tuple[float, float]) -> Iterator[Row]:
-    """Give joblib.Memory a tenth of the samples: it writes a folder and two files for every call."""
-    few = count // 10
-    script = "benchmarks.engine_cost.joblib_memory"
-    taken = [
-        [take(run_module(script, root / "shards", root / f"joblib-{n}", few)) for _ in range(2)] for n in range(rounds)
-    ]
+    taken = []
+    for _ in range(rounds):
+        shutil.rmtree(recipe.parent / "cache", ignore_errors=True)
+        taken.append((take(command(recipe, *words)), take(command(recipe, *words))))
     cold, again = (middle(one) for one in zip(*taken, strict=True))
-    peer = f"joblib.Memory, {few:,} samples"
-    yield from _beside(told, ours, peer, PEERS["joblib"].version, cold, again, few)
+    return cold, again
+
+
+def _beside_joblib(root: Path, count: int, rounds: int) -> Iterator[Row]:
+    """Give joblib.Memory few samples, and ours the same: it writes a folder and two files for every call."""
+    ours = _ours_of(root, count, rounds)
+    script, shards = "benchmarks.engine_cost.joblib_memory", root / f"shards-{count}"
+    taken = [[take(run_module(script, shards, root / f"joblib-{n}", count)) for _ in range(2)] for n in range(rounds)]
+    cold, again = (middle(one) for one in zip(*taken, strict=True))
+    yield from _beside(count, ours, "joblib.Memory", PEERS["joblib"].version, (cold, again))
+
+
+def _beside_tools(root: Path, count: int) -> Iterator[Row]:
+    """Give each tool that is installed few samples, and ours the same; one that fails is told and costs no other."""
+    ours = _ours_of(root, count, rounds=3)
+    for found in run_tools(root, count):
+        peer = f"{found.tool}, one `cp` each"
+        if isinstance(found, Failed):
+            why = f"not measured: {found.tool} ended with exit code {found.code}"
+            for how in _HOW:
+                yield Row("engine_cost", f"{_told(count)}, {how}", peer, "s", missing=why)
+        else:
+            yield from _beside(count, ours, peer, found.version, (found.cold, found.again))
+
+
+def _ours_of(root: Path, count: int, rounds: int) -> tuple[Taken, Taken]:
+    """Run ours on as many samples as a peer has, in archives that hold no others."""
+    shards = root / f"shards-{count}"
+    write_shards(shards, count, _SMALL_PX)
+    return _cold_and_again(write_trivial(root / f"trivial-{count}", shards, count), rounds)
 
 
 def _beside(
-    told: str, ours: tuple[float, float], peer: str, version: str, cold: Taken, again: Taken, count: int
+    count: int, ours: tuple[Taken, Taken], peer: str, version: str, theirs: tuple[Taken, Taken]
 ) -> Iterator[Row]:
-    """Compare milliseconds a sample: ours are cold and unchanged; the peer did `count`."""
-    for own, how, theirs in zip(ours, ("cold, threads", "unchanged"), (cold, again), strict=True):
-        each = 1000 * theirs.cpu_s / count
-        yield Row("engine_cost", f"{told}, {how}", peer, "ms/sample", own, each, each / own, version=version)
+    """Compare whole runs over equally many samples, the start of both included: cold, and unchanged."""
+    for how, own, other in zip(_HOW, (one.cpu_s for one in ours), (one.cpu_s for one in theirs), strict=True):
+        yield Row("engine_cost", f"{_told(count)}, {how}", peer, "s", own, other, other / own, version=version)
+
+
+def _told(count: int) -> str:
+    return f"{count:,} samples, three trivial operators"
 
 
 def _flat(root: Path, name: str, tell: Tell) -> Row:

@@ -43,7 +43,7 @@ PROMISED = [
     ("recipe", "60 photographs of 2K and the shipped clip", "plain script of the best libraries", None),
     ("engine_cost", "10,000 samples, three trivial operators, cold, threads", "limit", 1),
     ("engine_cost", "10,000 samples, three trivial operators, unchanged", "limit", 1),
-    ("engine_cost", "10,000 samples, three trivial operators, cold, threads", "joblib.Memory", None),
+    ("engine_cost", "1", "joblib.Memory", None),
     ("engine_cost", "cold run's peak RSS at 100,000 samples, beside 10,000", "10,000 samples", 1 / 1.15),
     ("executors", "20 further tasks of 0.5 s, ray", "processes", 1 / 1.15),
     *(
