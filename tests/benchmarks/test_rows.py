@@ -40,7 +40,7 @@ PROMISED = [
     ("end_to_end", "200 JPEG 2048x1365 -> tile 512 -> x4 -> PNG pairs, cold, two processes", "two threads", 1 / 1.15),
     ("end_to_end", "200 JPEG 2048x1365 -> tile 512 -> x4 -> PNG pairs", "PepeDP BestTile(scale=1)", 200),
     ("end_to_end", "200 JPEG 2048x1365 -> tile 512 -> x4 -> PNG pairs", "PepeDP BestTile(scale=8)", 3.5),
-    ("recipe", "60 photographs of 2K and the shipped clip", "plain script of the best libraries", None),
+    ("recipe", "60 photographs of 2K", "plain script of the best libraries", None),
     ("engine_cost", "10,000 samples, three trivial operators, cold, threads", "limit", 1),
     ("engine_cost", "10,000 samples, three trivial operators, unchanged", "limit", 1),
     ("engine_cost", "1", "joblib.Memory", None),
