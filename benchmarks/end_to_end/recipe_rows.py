@@ -16,8 +16,8 @@ _NAME = "recipe"
 _PEER = "plain script of the best libraries"
 _RECIPE = ROOT / "recipes" / "sr_dataset.yaml"
 _CLIP = ROOT / "recipes" / "media" / "panned.mp4"
-# As a camera writes. In files of much less, blocks can be found in every tile, whose grid hardly ever begins at its first
-# pixel: ours searches for it and drops them all, the script looks there alone and keeps them. At this one both keep them.
+# As a camera writes. In files of much less, blocks can be found in every tile, and their grid hardly ever begins at its
+# first pixel: ours searches and drops them all, the script looks there alone and keeps them. Here both keep all.
 _QUALITY = 98
 # Hashes and orders of the two differ in detail, and so does which of several near duplicates is kept.
 _PAIRS_APART = 0.10
