@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 
-_VARIABLES = (
+VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -15,7 +15,9 @@ _VARIABLES = (
     "NUMBA_NUM_THREADS",
     "OPENCV_FOR_THREADS_NUM",
 )
-ONE_EACH = dict.fromkeys(_VARIABLES, "1")
+"""Of the environment: by which libraries are told how many threads they may have."""
+
+ONE_EACH = dict.fromkeys(VARIABLES, "1")
 """What libraries read when they are loaded: the environment of a worker that is a process of its own."""
 
 # OpenCV's word for its default number.
@@ -34,8 +36,9 @@ class LibraryThreads:
             return
         self._release = contextlib.ExitStack()
         for name, value in ONE_EACH.items():
-            self._release.callback(_set, name, os.environ.get(name))
-            os.environ.setdefault(name, value)
+            if name not in os.environ:
+                self._release.callback(_set, name, None)
+                _set(name, value)
         from threadpoolctl import threadpool_limits
 
         self._release.enter_context(threadpool_limits(1))
@@ -54,6 +57,10 @@ class LibraryThreads:
 
 
 def _set(name: str, value: str | None) -> None:
+    if name == "NUMBA_NUM_THREADS" and sys.modules.get("numba") is not None:
+        # It counts when it is loaded. Told another number afterwards it launches as many all the same, and where they
+        # run already, refuses to compile anything more.
+        return
     if value is None:
         os.environ.pop(name, None)
     else:
