@@ -17,6 +17,7 @@ from typing import Literal
 
 from forge_pipeline.cache.place import file_system, is_network
 from forge_pipeline.executors.choose import Choice, choose
+from forge_pipeline.executors.library_threads import VARIABLES
 from forge_pipeline.gpus import Gpu, look_at_gpus
 from forge_pipeline.libraries import CORE, Library, look_at_libraries, try_library
 from forge_pipeline.machine import Cores, Machine, Memory, look_at_cores, look_at_memory
@@ -31,13 +32,6 @@ _TRIAL_BYTES = 8 << 20
 _OPEN_FILES_FEW = 1024
 _SHARED_MEMORY_LITTLE_BYTES = 1 << 30  # containers have 64 MB, and Ray's store of objects lies there
 _FEATURES = ("sse4_2", "avx", "avx2", "fma", "avx512f", "avx512_vnni", "amx_int8", "asimd", "asimddp", "sve")
-_THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-    "OPENCV_FOR_THREADS_NUM",
-)
 _CONNECT_SECONDS = 2.0
 
 Level = Literal["broken", "advice"]
@@ -146,7 +140,7 @@ def diagnose(cache: Path, directory: Path, deep: bool = False) -> Diagnosis:
         cores=cores,
         memory=memory,
         gpus=gpus,
-        threads={name: os.environ[name] for name in _THREAD_VARIABLES if name in os.environ},
+        threads={name: os.environ[name] for name in VARIABLES if name in os.environ},
         open_files=_open_files(),
         shared_memory_bytes=_shared_memory_bytes(),
         places=(look_at_place("cache", cache), look_at_place("working folder", directory)),

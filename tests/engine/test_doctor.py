@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from forge_pipeline.doctor import Diagnosis, Finding, Ray, diagnose, look_at_place, look_at_ray, with_findings
+from forge_pipeline.executors.library_threads import VARIABLES
 from forge_pipeline.gpus import Gpu
 from forge_pipeline.libraries import Library
 from forge_pipeline.machine import Cores, Memory
@@ -159,11 +160,14 @@ def test_a_cluster_that_does_not_answer_or_cannot_be_used(sound: Diagnosis) -> N
 # --- looking --------------------------------------------------------------------------------------
 
 
-def test_this_machine_can_run(tmp_path: Path) -> None:
+def test_this_machine_can_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in VARIABLES:
+        monkeypatch.setenv(name, "2")
     told = diagnose(tmp_path / "cache", tmp_path)
     assert [finding for finding in told.findings if finding.text.startswith(("numpy", "av:"))] == []
     assert [place.role for place in told.places] == ["cache", "working folder"]
     assert told.chosen.workers == told.cores.usable
+    assert told.threads == dict.fromkeys(VARIABLES, "2")
     assert list(tmp_path.iterdir()) == []  # a cache that was not there is not made, and no trial is left
 
 
