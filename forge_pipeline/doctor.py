@@ -6,7 +6,6 @@ import contextlib
 import os
 import platform
 import shutil
-import socket
 import sys
 import tempfile
 import time
@@ -16,11 +15,14 @@ from pathlib import Path
 from typing import Literal
 
 from forge_pipeline.cache.place import file_system, is_network
+from forge_pipeline.errors import CommandError, EnvironmentFault, ProfileError
 from forge_pipeline.executors.choose import Choice, choose
 from forge_pipeline.executors.library_threads import VARIABLES
+from forge_pipeline.executors.ray_cluster import find_cluster, read_address
 from forge_pipeline.gpus import Gpu, look_at_gpus
 from forge_pipeline.libraries import CORE, Library, look_at_libraries, try_library
 from forge_pipeline.machine import Cores, Machine, Memory, look_at_cores, look_at_memory
+from forge_pipeline.profile import Profile, find_profile, load_profile
 
 # What a photograph of 24 megapixels needs on its way down a chain, as the scheduler estimates it: 24e6 x 4 bytes x
 # (1 + 6, the largest expansion that an operator declares) = 0.67 GB, and a process with its libraries 0.25 GB.
@@ -32,7 +34,6 @@ _TRIAL_BYTES = 8 << 20
 _OPEN_FILES_FEW = 1024
 _SHARED_MEMORY_LITTLE_BYTES = 1 << 30  # containers have 64 MB, and Ray's store of objects lies there
 _FEATURES = ("sse4_2", "avx", "avx2", "fma", "avx512f", "avx512_vnni", "amx_int8", "asimd", "asimddp", "sve")
-_CONNECT_SECONDS = 2.0
 
 Level = Literal["broken", "advice"]
 
@@ -65,13 +66,15 @@ class Ray:
 
     Attributes:
         version: of what is installed; None where nothing is.
-        address: of a cluster that this shell or this machine names; empty where none is.
-        reachable: whether it answers; None where there is no address.
+        address: of the cluster that answers; empty where a run would start one here.
+        problem: why the one that is named cannot be used.
+        hint: what can be done about that.
     """
 
     version: str | None
     address: str = ""
-    reachable: bool | None = None
+    problem: str = ""
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,7 @@ class Diagnosis:
         shared_memory_bytes: free in /dev/shm; None where there is none.
         chosen: what `auto` chooses for steps that release Python's lock.
         chosen_holding: and for those that hold it.
+        profile_problem: all that is wrong with the machine's profile.
     """
 
     python: str
@@ -111,6 +115,7 @@ class Diagnosis:
     ray: Ray
     chosen: Choice
     chosen_holding: Choice
+    profile_problem: str = ""
     findings: tuple[Finding, ...] = ()
 
     @property
@@ -127,6 +132,7 @@ def diagnose(cache: Path, directory: Path, deep: bool = False) -> Diagnosis:
         directory: the working folder.
         deep: import every library that is installed, each in a process of its own.
     """
+    profile, profile_problem = _read_profile(cache)
     libraries = look_at_libraries()
     if deep:
         libraries = tuple(try_library(library) for library in libraries)
@@ -145,14 +151,23 @@ def diagnose(cache: Path, directory: Path, deep: bool = False) -> Diagnosis:
         shared_memory_bytes=_shared_memory_bytes(),
         places=(look_at_place("cache", cache), look_at_place("working folder", directory)),
         libraries=libraries,
-        ray=look_at_ray(next((one.version for one in libraries if one.name == "ray"), None)),
+        ray=look_at_ray(next((one.version for one in libraries if one.name == "ray"), None), profile.ray_address),
         chosen=choose((), machine),
         chosen_holding=choose((), machine, "processes"),
+        profile_problem=profile_problem,
     )
     return with_findings(found)
 
 
 # --- looking --------------------------------------------------------------------------------------
+
+
+def _read_profile(cache: Path) -> tuple[Profile, str]:
+    """Read the profile that a run would read; one that stops every run must not stop this."""
+    try:
+        return load_profile(find_profile(None), cache), ""
+    except (CommandError, ProfileError) as error:
+        return Profile(), str(error)
 
 
 def look_at_place(role: str, path: Path, mounts: str = "") -> Place:
@@ -187,24 +202,17 @@ def _write_trial(folder: Path) -> float:
         return _TRIAL_BYTES / 1e6 / (time.perf_counter() - started)
 
 
-def look_at_ray(version: str | None, session: Path = Path("/tmp/ray/ray_current_cluster")) -> Ray:
-    """Look for a cluster that RAY_ADDRESS names, or that was started on this machine, and knock at its port.
+def look_at_ray(version: str | None, address: str = "") -> Ray:
+    """Look for the cluster that a run on Ray would use, where it would, and knock at its port.
 
     Args:
-        session: where Ray notes the address of the cluster that was started last.
+        address: what the machine's profile says; where that is nothing, RAY_ADDRESS and what was started here count.
     """
-    address = os.environ.get("RAY_ADDRESS", "")
-    if not address:
-        with contextlib.suppress(OSError):
-            address = session.read_text().strip()
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if not colon or not port.isdigit():
-        return Ray(version, address)
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
-    except OSError:
-        return Ray(version, address, reachable=False)
-    return Ray(version, address, reachable=True)
+        found = find_cluster(read_address(address or "auto"))
+    except (CommandError, EnvironmentFault) as error:
+        return Ray(version, problem=error.message, hint=error.hint)
+    return Ray(version, "" if found is None else str(found))
 
 
 def _cpu_lines() -> dict[str, str]:
@@ -253,6 +261,10 @@ def with_findings(diagnosis: Diagnosis) -> Diagnosis:
         found += judge(diagnosis)
     found.sort(key=lambda finding: finding.level != "broken")
     return replace(diagnosis, findings=tuple(found))
+
+
+def _judge_profile(diagnosis: Diagnosis) -> list[Finding]:
+    return [Finding("broken", diagnosis.profile_problem)] if diagnosis.profile_problem else []
 
 
 def _judge_libraries(diagnosis: Diagnosis) -> list[Finding]:
@@ -330,9 +342,9 @@ def _judge_gpus(diagnosis: Diagnosis) -> list[Finding]:
 
 def _judge_ray(diagnosis: Diagnosis) -> list[Finding]:
     ray = diagnosis.ray
-    if ray.reachable is False:
-        return [Finding("advice", f"ray: no cluster answers at {ray.address}", f"ray status --address {ray.address}")]
-    if ray.reachable and ray.version is None:
+    if ray.problem:
+        return [Finding("advice", ray.problem, ray.hint)]
+    if ray.address and ray.version is None:
         text = f"ray: a cluster answers at {ray.address}, and ray is not installed here"
         return [Finding("advice", text, "pip install 'forge-pipeline[ray]'")]
     shared = diagnosis.shared_memory_bytes
@@ -343,6 +355,7 @@ def _judge_ray(diagnosis: Diagnosis) -> list[Finding]:
 
 
 _JUDGES: Sequence[Callable[[Diagnosis], list[Finding]]] = (
+    _judge_profile,
     _judge_libraries,
     _judge_places,
     _judge_memory,

@@ -90,10 +90,9 @@ def _place_text(place: Place) -> str:
 def _ray_text(found: Diagnosis) -> str:
     ray = found.ray
     installed = f"{ray.version}" if ray.version else "not installed"
-    if not ray.address:
-        return f"{installed}, no cluster is named"
-    answers = {True: "answers", False: "does not answer", None: "is named"}[ray.reachable]
-    return f"{installed}, a cluster at {ray.address} {answers}"
+    if ray.problem:
+        return f"{installed}, no cluster can be reached"
+    return f"{installed}, a cluster at {ray.address} answers" if ray.address else f"{installed}, no cluster is named"
 
 
 def _library_lines(libraries: tuple[Library, ...]) -> list[str]:

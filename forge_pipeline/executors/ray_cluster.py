@@ -263,6 +263,23 @@ def _import_ray() -> Any:
     return ray
 
 
+def find_cluster(address: Address) -> Address | None:
+    """Return where a run connects to; None where it starts a cluster on this machine.
+
+    Raises:
+        CommandError: RAY_ADDRESS is no address.
+        EnvironmentFault: no cluster answers there.
+    """
+    where: Address | None = address
+    if address.host == "auto":
+        named = os.environ.get("RAY_ADDRESS", "auto")
+        where = running_here() if named in ("", "auto") else read_address(named)
+    if where is None or where.host == "local":
+        return None
+    _reach(where)
+    return where
+
+
 def running_here() -> Address | None:
     """Return the address of the cluster that was started on this machine last, if it still answers.
 
@@ -285,14 +302,10 @@ def _connect(ray: Any, address: Address, cores: int) -> None:
         "include_dashboard": False,
         "object_store_memory": _OBJECT_STORE_BYTES,
     }
-    where: Address | None = address
-    if address.host == "auto":
-        named = os.environ.get("RAY_ADDRESS", "auto")
-        where = running_here() if named in ("", "auto") else read_address(named)
-    if where is None or where.host == "local":
+    where = find_cluster(address)
+    if where is None:
         _init(ray, "on this machine", {**here, **quiet})
     else:
-        _reach(where)
         _init(ray, f"at {where}", {"address": str(where), **quiet})
 
 

@@ -13,7 +13,7 @@ import pytest
 from forge_pipeline import api
 from forge_pipeline.cli.doctor import diagnosis_lines
 from forge_pipeline.cli.main import forge
-from forge_pipeline.doctor import Diagnosis, with_findings
+from forge_pipeline.doctor import Diagnosis, Ray, with_findings
 from forge_pipeline.gpus import Gpu
 from forge_pipeline.libraries import Library
 from forge_pipeline.machine import Memory
@@ -57,6 +57,18 @@ def test_everything_is_laid_out_and_what_matters_comes_last(sound: Diagnosis) ->
         "  hint: pip install 'forge-pipeline[models]'",
         "1 broken: a run would stop",
     ]
+
+
+@pytest.mark.parametrize(
+    ("ray", "line"),
+    [
+        (Ray("2.50"), "ray             2.50, no cluster is named"),
+        (Ray("2.50", "head:6379"), "ray             2.50, a cluster at head:6379 answers"),
+        (Ray("2.50", problem="ray: no cluster answers"), "ray             2.50, no cluster can be reached"),
+    ],
+)
+def test_the_cluster_that_a_run_would_use_is_told(sound: Diagnosis, ray: Ray, line: str) -> None:
+    assert line in diagnosis_lines(replace(sound, ray=ray))
 
 
 def test_this_machine_exits_0_and_tells_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:

@@ -138,10 +138,10 @@ def test_a_gpu_that_nothing_can_use(sound: Diagnosis) -> None:
 
 
 def test_a_cluster_that_does_not_answer_or_cannot_be_used(sound: Diagnosis) -> None:
-    assert found(sound, ray=Ray("2.50", "10.0.0.1:6379", reachable=False)) == [
-        Finding("advice", "ray: no cluster answers at 10.0.0.1:6379", "ray status --address 10.0.0.1:6379")
+    assert found(sound, ray=Ray("2.50", problem="ray: no cluster answers at h:6379", hint="ray start")) == [
+        Finding("advice", "ray: no cluster answers at h:6379", "ray start")
     ]
-    assert found(sound, ray=Ray(None, "10.0.0.1:6379", reachable=True)) == [
+    assert found(sound, ray=Ray(None, "10.0.0.1:6379")) == [
         Finding(
             "advice",
             "ray: a cluster answers at 10.0.0.1:6379, and ray is not installed here",
@@ -190,16 +190,49 @@ def test_a_place_below_a_file_cannot_be_written(tmp_path: Path) -> None:
     assert look_at_place("cache", tmp_path / "file/cache").problem == "not a directory"
 
 
-def test_a_cluster_is_looked_for_where_ray_notes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_is_looked_for_where_a_run_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    noted = tmp_path / "ray_current_cluster"
-    assert look_at_ray(None, noted) == Ray(None)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    noted = tmp_path / "ray/ray_current_cluster"
+    noted.parent.mkdir()
+    assert look_at_ray(None) == Ray(None)
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         noted.write_text(f"127.0.0.1:{port}\n")
-        assert look_at_ray("2.50", noted) == Ray("2.50", f"127.0.0.1:{port}", reachable=True)
-        monkeypatch.setenv("RAY_ADDRESS", f"ray://localhost:{port}")
-        assert look_at_ray("2.50", noted).reachable
-    assert look_at_ray("2.50", tmp_path / "none") == Ray("2.50", f"ray://localhost:{port}", reachable=False)
-    monkeypatch.setenv("RAY_ADDRESS", "auto")
-    assert look_at_ray("2.50", noted) == Ray("2.50", "auto")
+        assert look_at_ray("2.50") == Ray("2.50", f"127.0.0.1:{port}")
+        noted.unlink()
+        monkeypatch.setenv("RAY_ADDRESS", f"localhost:{port}")
+        assert look_at_ray("2.50") == Ray("2.50", f"localhost:{port}")
+        monkeypatch.setenv("RAY_ADDRESS", "auto")
+        assert look_at_ray("2.50", f"127.0.0.1:{port}") == Ray("2.50", f"127.0.0.1:{port}")
+    gone = f"127.0.0.1:{port}"
+    hint = f"ray start --head --port {port} on 127.0.0.1, or --ray-address local"
+    assert look_at_ray("2.50", gone) == Ray(
+        "2.50", problem=f"ray: no cluster answers at {gone} (connection refused)", hint=hint
+    )
+    noted.write_text(gone)  # a run believes no note, and starts a cluster of its own
+    assert look_at_ray("2.50") == Ray("2.50")
+    monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
+    assert look_at_ray("2.50") == Ray(
+        "2.50",
+        problem="Ray's address: found 'ray://head:10001', expected auto, local, HOST or HOST:PORT",
+        hint="--ray-address HOST:6379, typed on a machine of the cluster",
+    )
+    assert look_at_ray("2.50", "local") == Ray("2.50")
+
+
+def test_the_profile_is_read_as_a_run_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    profile = tmp_path / "machine.yaml"
+    monkeypatch.setenv("FORGE_PROFILE", str(profile))
+    profile.write_text("ray: {address: 'a/b'}\n")
+    told = diagnose(tmp_path / "cache", tmp_path)
+    assert told.ray.problem == "Ray's address: found 'a/b', expected auto, local, HOST or HOST:PORT"
+    profile.write_text("wrokers: 3\n")
+    assert diagnose(tmp_path / "cache", tmp_path).findings[0] == Finding(
+        "broken",
+        f"{profile}:1:1: unknown key 'wrokers' in the profile\n    wrokers: 3\n    ^\n  hint: did you mean 'workers'?",
+    )
+    profile.unlink()
+    assert diagnose(tmp_path / "cache", tmp_path).findings[0] == Finding(
+        "broken", f"$FORGE_PROFILE: there is no file '{profile}'\n  hint: /dev/null stands for no profile"
+    )
