@@ -38,9 +38,9 @@ class _Pool(ABC):
     def submit(self, chunk: Chunk) -> None:
         """Queue a chunk."""
         with self._changed:
+            if len(self._waiting) >= self._idle and len(self._threads) < self.slots:
+                self._start()  # first: where the system gives no thread, the chunk was not taken
             self._waiting.append(chunk)
-            if len(self._waiting) > self._idle and len(self._threads) < self.slots:
-                self._start()
             self._changed.notify()
 
     def withdraw(self) -> set[int]:
@@ -63,8 +63,8 @@ class _Pool(ABC):
     def _start(self) -> None:
         # Daemons: a thread that hangs in native code must not keep the command from ending.
         thread = threading.Thread(target=self._live, name=f"forge-worker-{len(self._threads)}", daemon=True)
-        self._threads.append(thread)
         thread.start()
+        self._threads.append(thread)
 
     @abstractmethod
     def _live(self) -> None:

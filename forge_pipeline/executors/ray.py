@@ -106,9 +106,13 @@ class RayExecutor:
     def next_outcome(self) -> ChunkOutcome:
         """Wait for an outcome; what a worker could not put into the store itself is put there now."""
         outcome = self._outcomes.get()
-        if isinstance(outcome, Delivery):
+        if not isinstance(outcome, Delivery):
+            return outcome
+        try:
             for made in outcome.made:
                 self._bench.store.put(made.digest, made.data, made.suffix)
+        except Exception as fault:  # noqa: BLE001 - the scheduler waits for this chunk, whatever becomes of it
+            return ChunkOutcome(outcome.number, (Outcome(outcome.outcomes[0].number, fault=fault),))
         return outcome
 
     def withdraw(self) -> set[int]:
@@ -146,7 +150,7 @@ class RayExecutor:
             self._cluster = Cluster(self._address, self._workers or self._cores)
             self._setting = describe_run(self._nodes.values(), self._bench.store, self._index)
             self._told = self._cluster.put(pickle.dumps(self._setting, pickle.HIGHEST_PROTOCOL))
-        except ForgeError as fault:
+        except Exception as fault:  # noqa: BLE001 - whatever it is, it comes back as each chunk's outcome
             self._fault = fault
             return
         self._staying = Staying(self._cluster.hire, self._cluster.dismiss)
@@ -160,13 +164,15 @@ class RayExecutor:
         """
         self._follow()
         held: list[Chunk] = []
-        while self._waiting and len(self._running) < self.slots:
-            chunk = self._waiting.popleft()
-            if self._fault is not None:
-                self._outcomes.put(_broken(chunk, self._fault))
-            elif not self._launch(chunk):
-                held.append(chunk)
-        self._waiting.extendleft(reversed(held))
+        try:
+            while self._waiting and len(self._running) < self.slots:
+                chunk = self._waiting.popleft()
+                if self._fault is not None:
+                    self._outcomes.put(_broken(chunk, self._fault))
+                elif not self._launch(chunk):
+                    held.append(chunk)
+        finally:
+            self._waiting.extendleft(reversed(held))
 
     def _follow(self) -> None:
         if self._cluster is None or self._fault is not None:
@@ -181,13 +187,14 @@ class RayExecutor:
         for running in list(self._running.values()):
             if self._cluster.lacks(running.room):  # the nodes that had it are gone: Ray would wait for others
                 self._cluster.cancel(running.reference)
-                self._end(running, None)
                 self._waiting.appendleft(running.chunk)
+                self._end(running, None)
 
-    def _give_up(self, fault: EnvironmentFault) -> None:
+    def _give_up(self, fault: Exception) -> None:
         """Send everything back: there is no cluster any more."""
         self._fault = fault
         for running in list(self._running.values()):
+            running.worker = None  # it is dismissed with all others
             self._end(running, _broken(running.chunk, fault))
 
     def _launch(self, chunk: Chunk) -> bool:
@@ -276,10 +283,14 @@ class RayExecutor:
             except queue.Empty:
                 event = None
             with self._lock:
-                # What was given up may come back all the same.
-                if event is not None and self._running.get(event[0].chunk.number) is event[0]:
-                    self._take_back(*event)
-                self._go_on()
+                try:
+                    # What was given up may come back all the same.
+                    if event is not None and self._running.get(event[0].chunk.number) is event[0]:
+                        self._take_back(*event)
+                    self._go_on()
+                except Exception as fault:  # noqa: BLE001 - without this thread nobody would hear of anything again
+                    self._give_up(fault)
+                    self._go_on()
 
     def _take_back(self, running: _Running, future: Any) -> None:
         """Read what came back; a chunk goes out again with what its worker could not see."""
@@ -305,16 +316,17 @@ class RayExecutor:
         if reply.why not in self._carrying_told:
             self._carrying_told.add(reply.why)
             logging.getLogger(__name__).warning("ray: %s", reply.why)
-        self._end(running, None)
         self._waiting.appendleft(chunk)
+        self._end(running, None)
 
     def _end(self, running: _Running, outcome: ChunkOutcome | None) -> None:
         """Let a chunk that was with Ray go, and give its outcome where there is one."""
         self._running.pop(running.chunk.number, None)
-        if running.worker is not None and self._staying is not None:
-            self._staying.give_back(running.worker)
         if outcome is not None:
             self._outcomes.put(outcome)
+        worker, running.worker = running.worker, None
+        if worker is not None and self._staying is not None:
+            self._staying.give_back(worker)
 
 
 def _first_step(chunk: Chunk) -> str:

@@ -241,11 +241,13 @@ class Jobs:
         self._waiting.clear()
         with self.interruptible():
             for number in self._executor.withdraw():
-                del self._chunks[number]
+                self._chunks.pop(number, None)
             while self._chunks:
                 outcome = self._executor.next_outcome()
-                chunk = self._chunks.pop(outcome.number)
-                for job, one in zip(chunk.jobs, outcome.outcomes, strict=False):
+                # One that could not be submitted is no longer ours.
+                chunk = self._chunks.pop(outcome.number, None)
+                jobs = chunk.jobs if chunk is not None else ()
+                for job, one in zip(jobs, outcome.outcomes, strict=False):
                     if one.fault is None and not one.missing:
                         with contextlib.suppress(RunFailed):  # `on_error: stop`: it ends already
                             job.then(one)
@@ -289,7 +291,11 @@ class Jobs:
             # Here, since a run that does nothing need not measure anything.
             self._watch = Watch(self.budget, Gauge(self._executor.apart).measure, release_freed_memory)
         self._announce(TaskSubmitted(number, chunk.step, len(chunk.jobs), chunk.pixels_bytes))
-        self._executor.submit(Chunk(number, tuple(job.task for job in chunk.jobs), chunk.pixels_bytes))
+        try:
+            self._executor.submit(Chunk(number, tuple(job.task for job in chunk.jobs), chunk.pixels_bytes))
+        except Exception:
+            del self._chunks[number]  # nobody would ever answer for it
+            raise
         if self._executor.slots != self._slots:
             self._slots = self._executor.slots
             self._announce(WorkersCounted(self._slots))

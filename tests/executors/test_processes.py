@@ -202,6 +202,27 @@ def test_workers_that_are_killed_all_the_time_get_it_done(world: World) -> None:
     ran.assert_same_as(expected)
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("executor", ["threads", "processes"])
+@pytest.mark.parametrize("given", [0, 1])
+def test_a_system_that_gives_no_more_threads_ends_the_run(
+    world: World, monkeypatch: pytest.MonkeyPatch, executor: str, given: int
+) -> None:
+    breaking(world)
+    start, started = threading.Thread.start, []
+
+    def refuse(self: threading.Thread) -> None:
+        if self.name.startswith("forge-worker"):
+            if len(started) == given:
+                raise RuntimeError("can't start new thread")
+            started.append(self)
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(RuntimeError, match=r"^can't start new thread$"):
+        world.run(executor=executor, workers=2)
+
+
 @pytest.mark.slow
 def test_no_worker_outlives_its_run(world: World) -> None:
     breaking(world, slow_s=0.5)
