@@ -103,6 +103,7 @@ class SharedBeacon(Beacon):
 
     def __init__(self, path: Path) -> None:
         self._record = _opened(path)
+        path.unlink()  # the reader has it: whichever of both is killed now, no file is left behind
         self._written = 0
         super().__init__()
 
@@ -118,7 +119,7 @@ class SharedBeacon(Beacon):
 
 
 class BeaconReader:
-    """Reads the beacon of another process."""
+    """Reads the beacon of another process; makes the file, which that process removes."""
 
     def __init__(self, path: Path) -> None:
         path.write_bytes(bytes(_RECORD.size))
@@ -132,10 +133,6 @@ class BeaconReader:
                 break
         _, task, deadline_s, name = _RECORD.unpack(before)
         return Position(task, name.rstrip(b"\0").decode(errors="replace"), deadline_s or math.inf)
-
-    def clear(self) -> None:
-        """Forget where a process was that is gone."""
-        self._record[: _RECORD.size] = bytes(_RECORD.size)
 
 
 def _opened(path: Path) -> mmap.mmap:

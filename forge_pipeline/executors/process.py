@@ -17,6 +17,7 @@ from typing import Any
 
 from forge_pipeline.beacon import BeaconReader, Position
 from forge_pipeline.cache.store import StoreSpec
+from forge_pipeline.disk import disk_fault
 from forge_pipeline.errors import EnvironmentFault
 from forge_pipeline.executors.library_threads import ONE_EACH
 from forge_pipeline.task import Chunk, ChunkOutcome, Whereabouts
@@ -58,9 +59,10 @@ class WorkerProcess:
         """How often in a row it ended by itself before it had done anything."""
         self._kills = 0
         """How often in a row it was killed before it had done anything."""
-        folder = _SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK) else Path(tempfile.gettempdir())
-        self._beacon_path = folder / f"forge-beacon-{uuid.uuid4().hex}"
-        self._beacon = BeaconReader(self._beacon_path)
+        self._beacon: BeaconReader
+        """Of the process that was started last."""
+        self._beacon_path: Path | None = None
+        """Its file, until the process has it too."""
 
     def run(self, chunk: Chunk) -> ChunkOutcome:
         """Let the process do a chunk.
@@ -102,6 +104,7 @@ class WorkerProcess:
         for process in self._processes:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGKILL)
+        self._remove_beacon()
 
     def close(self) -> None:
         """End the process, which must have done what it was to do."""
@@ -109,7 +112,7 @@ class WorkerProcess:
             # It has nothing to do, and nothing to say: to let it clear up its libraries takes tenths of a second.
             self._pool.shutdown(wait=True, kill_workers=True)
             self._pool = None
-        self._beacon_path.unlink(missing_ok=True)
+        self._remove_beacon()
 
     def _start(self) -> None:
         from joblib.externals.loky.backend import get_context
@@ -121,7 +124,8 @@ class WorkerProcess:
                 f"a worker process ended {_STARTS_MAX} times before it had done anything",
                 "forge doctor, or --executor threads",
             )
-        self._beacon.clear()
+        self._remove_beacon()
+        self._beacon_path, self._beacon = _new_beacon()
         # 'loky' starts a new interpreter, as spawn does, but never imports the caller's own script in it.
         context = get_context("loky")
         # A pool of one: when a process dies, its chunk alone is lost, and which one that was is known.
@@ -132,6 +136,12 @@ class WorkerProcess:
             initargs=(self._spec, str(self._beacon_path), os.getpid()),
             env=dict(ONE_EACH),
         )
+
+    def _remove_beacon(self) -> None:
+        """Remove the file of a process that ended before it had it."""
+        path, self._beacon_path = self._beacon_path, None
+        if path is not None:
+            path.unlink(missing_ok=True)
 
     def _lost(self, chunk: Chunk, expired: Position | None) -> ChunkOutcome | None:
         position = self._beacon.read()
@@ -155,6 +165,24 @@ class WorkerProcess:
             return None
         at_step = Whereabouts(position.task, position.step) if position.task else None
         return ChunkOutcome(chunk.number, lost=_end(code), killed=code == -signal.SIGKILL, at=at_step)
+
+
+def _new_beacon() -> tuple[Path, BeaconReader]:
+    """Make the file in which a process tells where it is: in memory, or on disk where that is full or not there.
+
+    Raises:
+        EnvironmentFault: neither takes it.
+    """
+    refused = OSError()
+    for folder in (_SHARED_MEMORY, Path(tempfile.gettempdir())):
+        path = folder / f"forge-beacon-{os.getpid()}-{uuid.uuid4().hex}"
+        try:
+            return path, BeaconReader(path)
+        except OSError as error:
+            refused = error
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+    raise disk_fault(refused, path) from refused
 
 
 def _end(code: int | None) -> str:

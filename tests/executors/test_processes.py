@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -14,8 +16,9 @@ from typing import Any
 import psutil
 import pytest
 
+from forge_pipeline import api
 from forge_pipeline.errors import EnvironmentFault
-from forge_pipeline.events import Bisected, Retried, WorkerLost
+from forge_pipeline.events import Bisected, Event, Retried, TaskFinished, WorkerLost
 from forge_pipeline.executors import process
 from forge_steps._pixels import ImageCodec
 from tests.engine.worlds import Ran, World
@@ -221,6 +224,49 @@ def test_a_system_that_gives_no_more_threads_ends_the_run(
     monkeypatch.setattr(threading.Thread, "start", refuse)
     with pytest.raises(RuntimeError, match=r"^can't start new thread$"):
         world.run(executor=executor, workers=2)
+
+
+@pytest.mark.timeout(60)
+def test_a_system_without_shared_memory_has_workers_all_the_same(
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(process, "_SHARED_MEMORY", tmp_path / "not/there")
+    breaking(world)
+    assert len(world.run(executor="processes", workers=1).rows()) == 12
+
+
+@pytest.mark.timeout(60)
+def test_disks_that_are_full_when_a_worker_starts_end_the_run(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused: list[Path] = []
+
+    def full(path: Path) -> Any:
+        refused.append(path)
+        path.touch()
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(process, "BeaconReader", full)
+    breaking(world)
+    with pytest.raises(EnvironmentFault) as raised:
+        world.run(executor="processes", workers=1)
+    memory, disk = refused[:2]
+    assert (memory.parent, disk.parent) == (Path("/dev/shm"), Path(tempfile.gettempdir()))
+    assert str(raised.value) == f"disk full: {disk} could not be written\n  hint: free some space and run again"
+    assert [path for path in refused if path.exists()] == []
+
+
+@pytest.mark.slow
+def test_a_worker_that_works_has_no_file_that_a_kill_could_leave(world: World) -> None:
+    breaking(world)
+    seen: list[list[Path]] = []
+
+    def look(event: Event) -> None:
+        if isinstance(event, TaskFinished):
+            folders = (process._SHARED_MEMORY, Path(tempfile.gettempdir()))
+            seen.append([path for folder in folders for path in folder.glob(f"forge-beacon-{os.getpid()}-*")])
+
+    result = api.run(world.recipe_path, world.options(executor="processes", workers=1), look)
+    assert result.status == "done"
+    assert seen and not any(seen)
 
 
 @pytest.mark.slow
