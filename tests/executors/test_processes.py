@@ -108,6 +108,18 @@ def test_a_thread_that_hangs_is_given_up_and_not_waited_for(world: World) -> Non
     assert len(ran.rows()) == 11
 
 
+def test_a_thread_that_hangs_is_given_up_while_others_go_on(world: World) -> None:
+    breaking(world)
+    world.run(cache="other")  # what is imported for the first image takes no part of what is timed
+    world.forget_exports()
+    breaking(world, "{timeout_s: 0.4}", number=1, how="sleep", slow_s=0.03)
+    world.files(**{f"photo{number:02}": f"{number} 5 9" for number in range(12, 40)})
+    ran = world.run(executor="threads", workers=2)
+    lost = next(at for at, event in enumerate(ran.events) if isinstance(event, WorkerLost))
+    assert ran.events[lost] == WorkerLost("", "its worker hangs in a thread in step 'broken'", (1,))
+    assert any(isinstance(event, TaskFinished) for event in ran.events[lost:])
+
+
 def test_the_time_in_which_a_child_is_encoded_is_not_its_steps(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     breaking(world, "{timeout_s: 0.5}")
     encode = ImageCodec.encode
