@@ -54,7 +54,7 @@ def side_by_side(calls: Mapping[str, Call], effort: Effort) -> dict[str, float]:
         once_s = max(_seconds(call, 1), 1e-7)
         loops[name] = max(1, math.ceil(_READING_S / once_s))
         planned = math.ceil(effort.seconds / (once_s * loops[name]))
-        rounds[name] = max(effort.least if once_s < effort.seconds else 1, min(effort.most, planned))
+        rounds[name] = max(effort.least, min(effort.most, planned))
     readings: dict[str, list[float]] = {name: [] for name in rounds}
     enabled = gc.isenabled()
     gc.disable()
