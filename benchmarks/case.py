@@ -25,7 +25,8 @@ class Case:
         versions: of the peers that are other people's, by name.
         floors: how many times as long a peer must take, by the peer's name.
         at_most_ms: how long ours may take, where the floor is a time.
-        sizes: bytes of the result, ours under `ours`, where they are compared too.
+        sizes: what tells the bytes of each result, ours under `ours`, where they are compared too; called after the
+            check.
         size_floors: how many times as large a peer's result must be, by the peer's name.
         slow: left out by `--quick`.
     """
@@ -38,7 +39,7 @@ class Case:
     versions: Mapping[str, str] = field(default_factory=dict)
     floors: Mapping[str, float] = field(default_factory=dict)
     at_most_ms: float | None = None
-    sizes: Mapping[str, float] = field(default_factory=dict)
+    sizes: Mapping[str, Callable[[], float]] = field(default_factory=dict)
     size_floors: Mapping[str, float] = field(default_factory=dict)
     slow: bool = False
 

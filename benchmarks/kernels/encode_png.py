@@ -29,8 +29,7 @@ def _case(name: str, images: Sequence[Image], floor: float | None, size_floor: f
     encoders: dict[str, Encode] = {"cv2 default": _by_cv2, "Pillow level 6": _by_pillow}
     peers: dict[str, Call] = {peer: _all(encode, images) for peer, encode in encoders.items()}
     versions = {"cv2 default": PEERS["cv2"].version, "Pillow level 6": PEERS["Pillow"].version}
-    sizes = {"ours": _bytes(encode_png, images)}
-    sizes |= {peer: _bytes(encode, images) for peer, encode in encoders.items()}
+    sizes = {name: _bytes(encode, images) for name, encode in {"ours": encode_png, **encoders}.items()}
     return Case(
         "encode_png",
         name,
@@ -53,8 +52,8 @@ def _all(encode: Encode, images: Sequence[Image]) -> Call:
     return call
 
 
-def _bytes(encode: Encode, images: Sequence[Image]) -> float:
-    return float(sum(len(encode(image)) for image in images))
+def _bytes(encode: Encode, images: Sequence[Image]) -> Callable[[], float]:
+    return lambda: float(sum(len(encode(image)) for image in images))
 
 
 def _by_cv2(image: Image) -> Any:
