@@ -140,8 +140,21 @@ def test_the_page_shows_the_baseline_between_its_marks() -> None:
     assert found == section(read(BASELINE)), mend
 
 
-def test_the_page_explains_every_floor_that_is_not_reached() -> None:
-    text = PAGE.read_text(encoding="utf-8")
-    explained = set(re.findall(r"^\| `(\w+)`:", text.split("## Floors that are not reached\n")[1], re.MULTILINE))
-    missed = {row.kernel for row in read(BASELINE).rows if row.reached is False}
-    assert missed <= explained
+def test_the_page_explains_the_floors_that_are_not_reached_and_no_other() -> None:
+    text = PAGE.read_text(encoding="utf-8").split("## Floors that are not reached\n")[1].split("\n## ")[0]
+    explained = {
+        (kernel, part, peer): [
+            row for row in _judged() if row.kernel == kernel and part in row.input and row.peer.startswith(peer)
+        ]
+        for kernel, rest in re.findall(r"^\| `(\w+)`: ([^|]*)\|", text, re.MULTILINE)
+        for part, peer in re.findall(r"`([^`]+)` beside `([^`]+)`", rest)
+    }
+    named = {row.name for rows in explained.values() for row in rows}
+    assert {row.name for row in _judged() if not row.reached} - named == set(), "not reached, and not explained"
+    # A floor that is reached by little may be missed where the machine is busy.
+    stale = [what for what, rows in explained.items() if all(row.ratio > 1.25 * (row.floor or 0) for row in rows)]
+    assert stale == [], "explained, though it is reached with room to spare, or no row is named so"
+
+
+def _judged() -> list[Row]:
+    return [row for row in read(BASELINE).rows if row.reached is not None]
