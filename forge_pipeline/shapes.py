@@ -116,7 +116,7 @@ class Operator(ABC):
     version: ClassVar[int] = 0
     """Goes up when the pixels or fields it makes change. Set by the decorator."""
     Params: ClassVar[type[AnyParams]]
-    """Its parameters. Set by the decorator where it has none."""
+    """Its parameters. Where it names no model it has none."""
     takes: ClassVar[Mapping[str, Port]] = {"in": Port("image")}
     reads: ClassVar[Reads] = "pixels"
     libraries: ClassVar[tuple[str, ...]] = ()

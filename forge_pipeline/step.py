@@ -63,6 +63,9 @@ __all__ = [
     "operator",
 ]
 
+# Here, and not where the shapes are: pydantic is imported by who writes operators, not by who lists files.
+Operator.Params = Params
+
 _Marked = TypeVar("_Marked", bound=type[Operator])
 
 
@@ -80,8 +83,6 @@ def _mark(name: str, version: int) -> Callable[[_Marked], _Marked]:
     def mark(cls: _Marked) -> _Marked:
         cls.name = name
         cls.version = version
-        if not hasattr(cls, "Params"):
-            cls.Params = Params
         return cls
 
     return mark
