@@ -216,7 +216,7 @@ class TaskFinished(NamedTuple):
             `broke` (a fault of the machine, of a worker, or an exception that has to be located).
         seconds: worker time.
         bytes_out: encoded bytes that it put into the store.
-        worker: which one did it, where the executor tells.
+        worker: which one did it: HOST:PROCESS, and of several threads HOST:PROCESS:THREAD; empty where none had it.
     """
 
     task: int
@@ -257,7 +257,11 @@ class BatchHalved(NamedTuple):
 
 
 class WorkerLost(NamedTuple):
-    """A worker process or node is gone; the tasks that it had are tried again."""
+    """A worker process or node is gone; the tasks that it had are tried again.
+
+    Attributes:
+        worker: as of a task; empty where it went with its node.
+    """
 
     worker: str
     reason: str

@@ -354,6 +354,7 @@ class ChunkOutcome:
         killed: it was killed from outside (for its memory, say), which may be no fault of what it did.
         gone: it went with its machine, which says nothing of memory.
         at: where the worker was when it was lost, where that is known.
+        worker: which one had it; empty where that is not known.
     """
 
     number: int
@@ -363,6 +364,7 @@ class ChunkOutcome:
     killed: bool = False
     gone: bool = False
     at: Whereabouts | None = None
+    worker: str = ""
 
 
 def failed_outcome(task: Task | InspectionTask, step: str, reason: str, message: str) -> Outcome:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,7 +34,14 @@ def run_chunk(chunk: Chunk, bench: Bench, beacon: Beacon) -> ChunkOutcome:
             outcomes.append(run_task(task, bench, beacon))
         if outcomes[-1].fault is not None:
             break
-    return ChunkOutcome(chunk.number, tuple(outcomes))
+    thread = threading.current_thread()
+    name = worker_name(os.getpid(), "" if thread is threading.main_thread() else thread.name)
+    return ChunkOutcome(chunk.number, tuple(outcomes), worker=name)
+
+
+def worker_name(process: int, thread: str = "") -> str:
+    """Name a worker of this machine: HOST:PROCESS, and of several threads HOST:PROCESS:THREAD."""
+    return ":".join(part for part in (platform.node(), str(process), thread) if part)
 
 
 def run_task(task: Task | InspectionTask, bench: Bench, beacon: Beacon) -> Outcome:

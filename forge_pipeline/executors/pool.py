@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import threading
 import time
@@ -15,7 +16,7 @@ from forge_pipeline.bench import Bench
 from forge_pipeline.executors.library_threads import LibraryThreads
 from forge_pipeline.executors.process import WorkerProcess, WorkerSpec
 from forge_pipeline.task import Chunk, ChunkOutcome, Outcome, Whereabouts
-from forge_pipeline.worker import run_chunk
+from forge_pipeline.worker import run_chunk, worker_name
 
 # How often hung threads are looked for.
 _LOOK_EVERY_S = 0.25
@@ -133,7 +134,8 @@ class ThreadsExecutor(_Pool):
                 if self._waiting:
                     self._start()
             at = Whereabouts(position.task, position.step)
-            return ChunkOutcome(chunk.number, lost="hangs in a thread", expired=True, at=at)
+            worker = worker_name(os.getpid(), thread.name)
+            return ChunkOutcome(chunk.number, lost="hangs in a thread", expired=True, at=at, worker=worker)
         return None
 
     def _live(self) -> None:

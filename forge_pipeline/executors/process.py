@@ -21,6 +21,7 @@ from forge_pipeline.disk import disk_fault
 from forge_pipeline.errors import EnvironmentFault
 from forge_pipeline.executors.library_threads import ONE_EACH
 from forge_pipeline.task import Chunk, ChunkOutcome, Whereabouts
+from forge_pipeline.worker import worker_name
 
 # How often a worker that has a step with a time limit is looked at.
 _LOOK_EVERY_S = 0.1
@@ -148,11 +149,12 @@ class WorkerProcess:
         broken, self._pool = self._pool, None
         broken.shutdown(wait=True, kill_workers=True)
         codes = [process.exitcode for process in self._processes]
+        worker = worker_name(self._processes[-1].pid) if self._processes else ""
         if position.task and position.step:
             self._starts = self._kills = 0  # it had begun to work: what it did is to blame, not its start
         if expired is not None:
             at = Whereabouts(expired.task, expired.step)
-            return ChunkOutcome(chunk.number, lost="took too long", expired=True, at=at)
+            return ChunkOutcome(chunk.number, lost="took too long", expired=True, at=at, worker=worker)
         code = next((code for code in codes if code), None)
         if code == -signal.SIGKILL and not position.task:
             self._starts -= 1
@@ -164,7 +166,8 @@ class WorkerProcess:
                 )
             return None
         at_step = Whereabouts(position.task, position.step) if position.task else None
-        return ChunkOutcome(chunk.number, lost=_end(code), killed=code == -signal.SIGKILL, at=at_step)
+        killed = code == -signal.SIGKILL
+        return ChunkOutcome(chunk.number, lost=_end(code), killed=killed, at=at_step, worker=worker)
 
 
 def _new_beacon() -> tuple[Path, BeaconReader]:

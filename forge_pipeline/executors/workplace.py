@@ -53,7 +53,7 @@ class Workplace:
             self._carried.begin(chunk.payloads if isinstance(chunk, Parcel) else {})
         outcome = run_chunk(chunk, self._bench, self._beacon)
         if self._carried is not None:
-            outcome = Delivery(outcome.number, outcome.outcomes, made=self._carried.end())
+            outcome = Delivery(outcome.number, outcome.outcomes, worker=outcome.worker, made=self._carried.end())
         told = self._told.taken()
         if told and outcome.outcomes:
             first, *others = outcome.outcomes

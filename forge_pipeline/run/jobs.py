@@ -24,6 +24,7 @@ from forge_pipeline.events import (
     RefusalCause,
     Retried,
     TaskFinished,
+    TaskStatus,
     TaskSubmitted,
     WorkerLost,
     WorkersCounted,
@@ -322,8 +323,10 @@ class Jobs:
         seconds = sum(one.seconds for one in outcome.outcomes)
         missing = any(one.missing for one in outcome.outcomes)
         broke = any(one.fault is not None for one in outcome.outcomes)
-        status = "broke" if broke else "missing" if missing else "done"
-        self._announce(TaskFinished(outcome.number, chunk.step, len(chunk.jobs), status, seconds))  # type: ignore[arg-type]
+        status: TaskStatus = "broke" if broke else "missing" if missing else "done"
+        bytes_out = sum(put.size for one in outcome.outcomes for put in payloads_put(one))
+        samples = len(chunk.jobs)
+        self._announce(TaskFinished(outcome.number, chunk.step, samples, status, seconds, bytes_out, outcome.worker))
 
     # --- memory -----------------------------------------------------------------------------------
 
@@ -404,7 +407,7 @@ class Jobs:
     def _lost(self, outcome: ChunkOutcome, chunk: _ChunkOut) -> None:
         """Try again what a worker had when it was lost; find the sample that ends its workers, and keep the others."""
         why = f"its worker {outcome.lost}" + (f" in step '{outcome.at.step}'" if outcome.at and outcome.at.step else "")
-        self._announce(WorkerLost("", why, (outcome.number,)))
+        self._announce(WorkerLost(outcome.worker, why, (outcome.number,)))
         guilty = [job for job in chunk.jobs if outcome.at is not None and job.task.number == outcome.at.task]
         others = [job for job in chunk.jobs if job not in guilty]
         if outcome.expired:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import random
+import re
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -50,11 +53,24 @@ def test_every_executor_gives_the_same_bytes(
 ) -> None:
     world = World(tmp_path / "world", PAIRS)
     sources = world.sources()
-    result = world.run(**_where(request, executor, workers))
+    finished: list[TaskFinished] = []
+
+    def note(event: Event) -> None:
+        if isinstance(event, TaskFinished):
+            finished.append(event)
+
+    result = world.run(note, **_where(request, executor, workers))
     assert (result.status, result.executor, result.workers) == ("done", executor, workers)
     assert world.outcome() == undisturbed.outcome
     assert frozenset(world.actions()) == undisturbed.actions
     assert world.sources() == sources
+    assert sum(event.bytes_out for event in finished) == sum(
+        counts.bytes_out for counts in result.steps.values() if not counts.use.startswith("export.")
+    )
+    within = rf":{os.getpid()}(:forge-worker-\d)?" if executor in ("inline", "threads") else r":\d+"
+    assert [
+        event.worker for event in finished if not re.fullmatch(re.escape(platform.node()) + within, event.worker)
+    ] == []
 
 
 @pytest.mark.slow

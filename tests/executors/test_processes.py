@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import platform
+import re
 import signal
 import subprocess
 import sys
@@ -52,7 +54,9 @@ def test_a_sample_that_ends_its_worker_is_set_aside(world: World, how: str, ende
     assert (failure.step, failure.sample, failure.reason) == ("broken", "photos/photo06.txt", f"its worker {ended}")
     assert ran.trees["out"].keys() - {"rejects.jsonl"} == expected.trees["out"].keys() - {"rejects.jsonl"}
     assert [row["reason"] for row in ran.rows("rejects")] == ["worker_lost"]
-    assert [event for event in ran.events if isinstance(event, WorkerLost)]
+    lost = [event.worker for event in ran.events if isinstance(event, WorkerLost)]
+    assert [worker for worker in lost if not re.fullmatch(re.escape(platform.node()) + r":\d+", worker)] == []
+    assert len(set(lost)) == len(lost) > 0
 
 
 @pytest.mark.slow
@@ -116,7 +120,9 @@ def test_a_thread_that_hangs_is_given_up_while_others_go_on(world: World) -> Non
     world.files(**{f"photo{number:02}": f"{number} 5 9" for number in range(12, 40)})
     ran = world.run(executor="threads", workers=2)
     lost = next(at for at, event in enumerate(ran.events) if isinstance(event, WorkerLost))
-    assert ran.events[lost] == WorkerLost("", "its worker hangs in a thread in step 'broken'", (1,))
+    worker = ran.events[lost].worker
+    assert re.fullmatch(re.escape(f"{platform.node()}:{os.getpid()}") + r":forge-worker-\d", worker)
+    assert ran.events[lost] == WorkerLost(worker, "its worker hangs in a thread in step 'broken'", (1,))
     assert any(isinstance(event, TaskFinished) for event in ran.events[lost:])
 
 
