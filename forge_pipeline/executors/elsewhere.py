@@ -154,6 +154,7 @@ class Outlook:
         store: how it opens it.
         index: the index, where it can be read from here.
         imported: where a recipe's files lie here, by their path on the machine of the run.
+        sent: what has to be unpacked before those are there: bytes by path.
     """
 
     refusal: EnvironmentFault | None
@@ -162,13 +163,14 @@ class Outlook:
     store: StoreSpec | None = None
     index: str | None = None
     imported: Mapping[str, str] = field(default_factory=dict)
+    sent: Mapping[Path, bytes] = field(default_factory=dict)
 
 
 def look_around(setting: Setting, scratch: Path) -> Outlook:
     """Find out what can be seen from here.
 
     Args:
-        scratch: a folder of this process, for what was sent along.
+        scratch: where a folder of this process may be, for what was sent along; nothing is written there yet.
     """
     refusal = refuse_other_code(setting.badge, own_badge(setting.badge.libraries))
     if refusal is not None:
@@ -178,8 +180,17 @@ def look_around(setting: Setting, scratch: Path) -> Outlook:
     why = _unseen(spec, setting)
     path, identity = setting.index or (None, (0, 0))
     seen = path is not None and here and not why and file_identity(path) == identity
-    imported = {one.path: _place(one, here, scratch / str(number)) for number, one in enumerate(setting.imported)}
-    return Outlook(None, not why, why, None if why else spec, path if seen else None, imported)
+    imported: dict[str, str] = {}
+    sent: dict[Path, bytes] = {}
+    for number, one in enumerate(setting.imported):
+        # At its own place on the run's machine, else unpacked from what was sent.
+        if here and Path(one.path).is_file() and code_digest("", one.path) == one.code:
+            imported[one.path] = one.path
+            continue
+        folder = scratch / str(number)
+        imported[one.path] = str(folder / Path(one.path).name)
+        sent |= {folder / name: data for name, data in one.files.items()}
+    return Outlook(None, not why, why, None if why else spec, path if seen else None, imported, sent)
 
 
 def refuse_other_code(run: Badge, here: Badge) -> EnvironmentFault | None:
@@ -239,17 +250,6 @@ def _unseen(spec: StoreSpec, setting: Setting) -> str:
         return "what the run has put there is not found"
     except ForgeError as error:
         return error.message
-
-
-def _place(one: Imported, here: bool, folder: Path) -> str:
-    """Say where a recipe's file lies: at its own place on the run's machine, else unpacked from what was sent."""
-    if here and Path(one.path).is_file() and code_digest("", one.path) == one.code:
-        return one.path
-    for name, data in one.files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-    return str(folder / Path(one.path).name)
 
 
 # --- parts ----------------------------------------------------------------------------------------

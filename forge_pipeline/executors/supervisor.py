@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+import uuid
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -70,8 +74,8 @@ class Supervisor:
     def __init__(self, setting: Setting, host: str) -> None:
         self._host = host
         self._here = machine_identity() == setting.machine
-        self._scratch = tempfile.TemporaryDirectory(prefix="forge-ray-")
-        self._outlook: Outlook = look_around(setting, Path(self._scratch.name, "imported"))
+        self._scratch = Path(tempfile.gettempdir(), f"forge-ray-{os.getpid()}-{uuid.uuid4().hex}")
+        self._outlook: Outlook = look_around(setting, self._scratch / "imported")
         store = self._outlook.store if self._outlook.sees_store else None
         spec = WorkerSpec(store, self._outlook.index, dict(self._outlook.imported), setting.folder)
         self._process = WorkerProcess(spec)
@@ -94,8 +98,8 @@ class Supervisor:
         if wants.payloads or wants.files:
             return wants
         try:
-            with tempfile.TemporaryDirectory(dir=self._scratch.name) as folder:
-                tasks = tuple(_with_file(task, sent.files or {}, far, Path(folder)) for task in chunk.tasks)
+            with self._unpacked() if self._outlook.sent or far else contextlib.nullcontext():
+                tasks = tuple(_with_file(task, sent.files or {}, far, self._scratch) for task in chunk.tasks)
                 return self._process.run(
                     Parcel(chunk.number, tasks, payloads=sent.payloads or {}) if blind else replace(chunk, tasks=tasks)
                 )
@@ -105,7 +109,18 @@ class Supervisor:
     def close(self) -> None:
         """End the process behind it."""
         self._process.close()
-        self._scratch.cleanup()
+
+    @contextlib.contextmanager
+    def _unpacked(self) -> Iterator[None]:
+        """Have a folder with what was sent along, for one chunk: Ray ends its workers without a word between chunks."""
+        self._scratch.mkdir(mode=0o700, exist_ok=True)
+        try:
+            for path, data in self._outlook.sent.items():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
+            yield
+        finally:
+            shutil.rmtree(self._scratch, ignore_errors=True)
 
     def _unseen_file(self, chunk: Chunk) -> EnvironmentFault | None:
         if self._here:
