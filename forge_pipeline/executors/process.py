@@ -18,9 +18,9 @@ from typing import Any
 from forge_pipeline.beacon import BeaconReader, Position
 from forge_pipeline.cache.store import StoreSpec
 from forge_pipeline.disk import disk_fault
-from forge_pipeline.errors import EnvironmentFault
+from forge_pipeline.errors import EnvironmentFault, ForgeError
 from forge_pipeline.executors.library_threads import ONE_EACH
-from forge_pipeline.task import Chunk, ChunkOutcome, Whereabouts
+from forge_pipeline.task import Chunk, ChunkOutcome, Outcome, Whereabouts
 from forge_pipeline.worker import worker_name
 
 # How often a worker that has a step with a time limit is looked at.
@@ -202,15 +202,16 @@ def _end(code: int | None) -> str:
 # --- in the process -------------------------------------------------------------------------------
 
 _WORKPLACE: Any = None
+_UNFIT: EnvironmentFault | None = None
+"""Why this process could not become a worker."""
 
 
 def _begin(spec: WorkerSpec, beacon: str, parent: int) -> None:
     """Make this process a worker."""
-    global _WORKPLACE
+    global _WORKPLACE, _UNFIT
     from joblib.externals.loky import process_executor
 
-    from forge_pipeline.beacon import SharedBeacon
-    from forge_pipeline.executors.workplace import Workplace, end_with
+    from forge_pipeline.executors.workplace import end_with
 
     # A big image is no leak: loky would replace the process after 300 MB of growth, and look at all processes of the
     # machine every second to know. The run watches memory itself.
@@ -218,13 +219,29 @@ def _begin(spec: WorkerSpec, beacon: str, parent: int) -> None:
     # Ctrl-C reaches every process of the terminal; what it means is for the run to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with(parent)
+    try:
+        _WORKPLACE = _workplace(spec, beacon)
+    except ForgeError as error:
+        _UNFIT = EnvironmentFault(f"a worker process could not begin: {error.message}", error.hint)
+    except Exception as error:  # noqa: BLE001 - raised here, it would end this process, and nobody would hear of it
+        what = error if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+        _UNFIT = EnvironmentFault(f"a worker process could not begin: {what}", "forge doctor, or --executor threads")
+
+
+def _workplace(spec: WorkerSpec, beacon: str) -> Any:
+    from forge_pipeline.beacon import SharedBeacon
+    from forge_pipeline.executors.workplace import Workplace
+
     if spec.folder and Path(spec.folder).is_dir():
         os.chdir(spec.folder)
-    _WORKPLACE = Workplace(spec.store, spec.index, SharedBeacon(Path(beacon)), spec.imported)
+    return Workplace(spec.store, spec.index, SharedBeacon(Path(beacon)), spec.imported)
 
 
 def _work(packed: bytes) -> bytes:
-    outcome = _WORKPLACE.run(pickle.loads(packed))
+    chunk = pickle.loads(packed)
+    if _UNFIT is not None:
+        return pickle.dumps(ChunkOutcome(chunk.number, (Outcome(chunk.tasks[0].number, fault=_UNFIT),)))
+    outcome = _WORKPLACE.run(chunk)
     try:
         return pickle.dumps(outcome, pickle.HIGHEST_PROTOCOL)
     except Exception as error:  # noqa: BLE001 - a fault that cannot travel must be told all the same

@@ -288,6 +288,25 @@ def test_a_worker_that_works_has_no_file_that_a_kill_could_leave(world: World) -
 
 
 @pytest.mark.slow
+def test_a_worker_that_cannot_begin_says_why(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    refusing = tmp_path / "refusing/sitecustomize.py"
+    refusing.parent.mkdir()
+    refusing.write_text(
+        "import sqlite3\n"
+        "def refuse(*_, **__):\n"
+        "    raise OSError(24, 'Too many open files')\n"
+        "sqlite3.connect = refuse\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(refusing.parent), *sys.path]))
+    breaking(world)
+    with pytest.raises(EnvironmentFault) as raised:
+        world.run(executor="processes", workers=1)
+    assert str(raised.value) == (
+        "a worker process could not begin: [Errno 24] Too many open files\n  hint: forge doctor, or --executor threads"
+    )
+
+
+@pytest.mark.slow
 def test_no_worker_outlives_its_run(world: World) -> None:
     breaking(world, slow_s=0.5)
     code = (
