@@ -6,6 +6,7 @@ import contextlib
 import logging
 import math
 import os
+import re
 import signal
 import socket
 import threading
@@ -35,6 +36,9 @@ QUIET = {
 It reads them when it is imported. What its regular expression finds it does not print: else the log of a node that
 was lost goes to the standard output of the driver.
 """
+
+_IP = re.compile(r"\(pid=\d+, ip=([^,)]+)")
+"""In the text of an error that a worker met."""
 
 _UNITS = ("core", "GPU", "bytes of memory")
 """Of a room."""
@@ -221,16 +225,27 @@ class Cluster:
                 if isinstance(error, kinds):
                     self.look_again()
                     return Loss(words, of_memory=isinstance(error, errors.OutOfMemoryError))
-        told = str(error).strip().splitlines()
-        raise EnvironmentFault(
-            f"ray: a worker could not begin: {told[-1] if told else type(error).__name__}",
-            "install forge-pipeline and all that the recipe imports on every node, in the environment of `ray start`",
-        ) from error
+        raise not_begun(error) from error
 
     def leave(self) -> None:
         """Disconnect; what was started here ends."""
         if self._ours:
             self._ray.shutdown()
+
+
+def not_begun(error: BaseException) -> EnvironmentFault:
+    """Say why a worker could not begin, and on which node, as far as Ray tells."""
+    text = str(error).strip()
+    told = text.splitlines()
+    on = _IP.search(text)
+    where = f" on {on[1]}" if on is not None else ""
+    lacking = isinstance(error, ImportError) or "ModuleNotFoundError" in text or "ImportError" in text
+    return EnvironmentFault(
+        f"ray: a worker{where} could not begin: {told[-1] if told else type(error).__name__}",
+        "install forge-pipeline and all that the recipe imports on every node, in the environment of `ray start`"
+        if lacking
+        else f"forge doctor, typed {where.strip() or 'on each node'}",
+    )
 
 
 def _room(resources: Mapping[str, float]) -> Room:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from forge_pipeline.disk import disk_fault
 from forge_pipeline.errors import EnvironmentFault
 from forge_pipeline.executors.carried import Parcel
 from forge_pipeline.executors.elsewhere import Outlook, Setting, file_stamp, look_around, machine_identity
@@ -104,11 +105,17 @@ class Supervisor:
                     Parcel(chunk.number, tasks, payloads=sent.payloads or {}) if blind else replace(chunk, tasks=tasks)
                 )
         except EnvironmentFault as error:
-            return _broken(chunk, error)
+            return _broken(chunk, self._named(error))
+        except OSError as error:
+            return _broken(chunk, self._named(disk_fault(error, self._scratch)))
 
     def close(self) -> None:
         """End the process behind it."""
         self._process.close()
+
+    def _named(self, fault: EnvironmentFault) -> EnvironmentFault:
+        """Say on which machine it was."""
+        return EnvironmentFault(f"ray: on {self._host}: {fault.message}", fault.hint)
 
     @contextlib.contextmanager
     def _unpacked(self) -> Iterator[None]:

@@ -509,3 +509,28 @@ def test_a_worker_tells_whether_it_sees_the_store(world: World, tmp_path: Path) 
         == {str(world.root / "toy_steps.py"), str(world.root / "breaking_steps.py")}
     )
     assert not (tmp_path / "scratch").exists()
+
+
+@pytest.mark.parametrize(
+    ("cause", "told", "hint"),
+    [
+        (
+            ModuleNotFoundError("No module named 'forge_pipeline'"),
+            "ModuleNotFoundError: No module named 'forge_pipeline'",
+            "install forge-pipeline and all that the recipe imports on every node, in the environment of `ray start`",
+        ),
+        (ValueError("nobody foresaw this"), "ValueError: nobody foresaw this", "forge doctor, typed on 10.0.0.7"),
+    ],
+)
+def test_a_worker_that_could_not_begin_is_told_with_its_node(cause: Exception, told: str, hint: str) -> None:
+    from ray.exceptions import RayTaskError
+
+    text = f'Traceback (most recent call last):\n  File "ray_worker.py", line 1, in work\n{told}\n'
+    error = RayTaskError("work", text, cause, "ray::work", 7, "10.0.0.7").as_instanceof_cause()
+    assert str(ray_cluster.not_begun(error)) == f"ray: a worker on 10.0.0.7 could not begin: {told}\n  hint: {hint}"
+
+
+def test_a_worker_of_which_ray_tells_little_is_told_all_the_same() -> None:
+    assert str(ray_cluster.not_begun(RuntimeError())) == (
+        "ray: a worker could not begin: RuntimeError\n  hint: forge doctor, typed on each node"
+    )

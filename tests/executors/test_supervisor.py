@@ -12,6 +12,7 @@ import pytest
 
 from forge_pipeline.cache.folder import FolderStore
 from forge_pipeline.digest import digest_file
+from forge_pipeline.errors import EnvironmentFault
 from forge_pipeline.executors import process
 from forge_pipeline.executors.elsewhere import describe_run
 from forge_pipeline.executors.supervisor import Cargo, Order, Supervisor
@@ -66,3 +67,17 @@ def test_between_chunks_nothing_is_left_on_a_disk(world: World, supervisor: Supe
         [(chain, done, _)] = one.visit.chains
         assert (chain.node.id, done.result.kind) == ("photos", "children")
         assert _left_behind() == []
+
+
+def test_a_disk_that_takes_nothing_is_told_with_its_machine(
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    breaking(world)
+    graph, _ = compile_recipe(world.recipe_path, world.options())
+    setting = describe_run(graph.nodes, FolderStore(tmp_path / "store"), "")
+    (one,) = _run(world, Supervisor(replace(setting, machine="another"), HOST)).outcomes
+    folder = str(one.fault).split(": ")[2]
+    assert folder.startswith(f"{tmp_path}/gone/forge-ray-")
+    assert isinstance(one.fault, EnvironmentFault)
+    assert str(one.fault) == f"ray: on {HOST}: {folder}: no such file or directory"
