@@ -7,6 +7,7 @@ import shlex
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
     from forge_pipeline.run.exports import Exporter, Prepared
 
 Announce = Callable[[Event], None]
+
+_MERGED_ALIKE = ("--directory", "--store", "--profile")
+"""Options of a run that a merge of its shards' caches needs too."""
 
 
 @contextlib.contextmanager
@@ -135,7 +139,10 @@ class Session:
         words = shlex.split(self.command)
         if "--cache" in words:  # the whole run is done on what the caches of all shards are merged into
             del words[(at := words.index("--cache")) : at + 2]
-        for line in part_lines(run.settings.part, self.graph, taken, run.opening.entries, shlex.join(words)):
+        # Where their images lie in a store, a merge that does not look there knows of none.
+        same = [f"{name} {shlex.quote(value)}" for name, value in pairwise(words) if name in _MERGED_ALIKE]
+        merge = " ".join(["forge cache merge CACHE...", *same])
+        for line in part_lines(run.settings.part, self.graph, taken, run.opening.entries, merge, shlex.join(words)):
             self.announce(Note(line))
         self._tell_left()
 

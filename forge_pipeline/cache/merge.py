@@ -57,11 +57,16 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """What a merge did."""
+    """What a merge did.
+
+    Attributes:
+        shared: images lie in a store that several machines share.
+    """
 
     into: Path
     taken: tuple[Taken, ...]
     conflicts: tuple[Conflict, ...]
+    shared: bool = False
 
 
 @dataclass
@@ -132,7 +137,7 @@ def merge_caches(into: Cache, others: Sequence[Cache], engine: int, version: str
         into.index.flush()
         accounts.append(account)
     conflicts = tuple(conflict for account in accounts for conflict in account.conflicts)
-    return Merged(into.root, tuple(account.taken for account in accounts), conflicts)
+    return Merged(into.root, tuple(account.taken for account in accounts), conflicts, into.store.shared)
 
 
 def _configs(cache: Cache, engine: int, version: str) -> dict[str, str]:

@@ -11,6 +11,8 @@ from forge_pipeline.report.numbers import bytes_text, count_text
 def merged_lines(merged: Merged) -> list[str]:
     """Say what came from each cache, then all that two of them know differently."""
     lines = [str(merged.into), *(f"  from {taken.cache}: {_taken_text(taken)}" for taken in merged.taken)]
+    if not merged.shared and any(taken.payloads_missing for taken in merged.taken):
+        lines.append("  hint: forge cache merge FROM... --store URL, where the shards kept their images in a store")
     if merged.conflicts:
         lines.append(f"{count_text(len(merged.conflicts), 'conflict')}; what {merged.into} had was kept:")
         lines += [f"  {conflict.cache}: {conflict.message}" for conflict in merged.conflicts]

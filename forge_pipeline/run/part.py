@@ -76,13 +76,14 @@ def no_such_entry(key: str, entries: Mapping[str, Sequence[Entry]]) -> CommandEr
 
 
 def part_lines(
-    part: Part, graph: Graph, taken: Mapping[str, int], entries: Mapping[str, int], command: str
+    part: Part, graph: Graph, taken: Mapping[str, int], entries: Mapping[str, int], merge: str, command: str
 ) -> Iterator[str]:
     """Say at the end of a run which part it took, and what a shard leaves to do.
 
     Args:
         taken: of every source, how many entries the run took.
         entries: of every source, how many it has.
+        merge: what is typed to merge the caches of all shards.
         command: what is typed to run the whole recipe.
     """
     if part.only:
@@ -94,7 +95,7 @@ def part_lines(
         empty = "" if any(taken.values()) else " (there are more shards than entries)"
         ends = ", ".join(f"'{node.id}'" for node in graph.nodes if is_barrier(node))
         yield f"shard {number}/{shards}: {of_each}{empty}; done up to {ends}, nothing is exported"
-        yield f"when all {shards} are done: forge cache merge CACHE... with the cache of each, then {command}"
+        yield f"when all {shards} are done: {merge} with the cache of each, then {command}"
 
 
 def before_barriers(graph: Graph) -> Graph:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from forge_pipeline import api
+from forge_pipeline.report.merged import merged_lines
 from tests.engine.worlds import World
 
 
@@ -39,6 +40,21 @@ def test_what_lies_in_a_store_that_all_share_is_not_copied(photos: World) -> Non
     assert ran.calls["load"] == ran.calls["split"] == ran.calls["mean"] == 0
     assert ran.total("rebuilt") == 0
     ran.assert_same_as(photos.run_clean())
+
+
+def test_a_merge_that_does_not_look_into_the_store_says_so(photos: World) -> None:
+    store = f"file://{photos.root / 'far'}"
+    photos.run(cache="shard", shard=(1, 1), store=store)
+    merged = api.cache_merge(photos.root / "merged", [photos.root / "shard"])
+    missing = merged.taken[0].payloads_missing
+    assert missing == len(list((photos.root / "far/payloads").glob("*/*")))
+    assert merged_lines(merged)[1:] == [
+        f"  from {photos.root / 'shard'}: {merged.taken[0].actions} new actions, 0 known; "
+        f"0 payloads copied, 0 known; {missing} missing",
+        "  hint: forge cache merge FROM... --store URL, where the shards kept their images in a store",
+    ]
+    again = api.cache_merge(photos.root / "merged", [photos.root / "shard"], api.Sharing(store))
+    assert (again.taken[0].payloads_missing, merged_lines(again)[2:]) == (0, [])
 
 
 def test_images_of_a_folder_are_copied_into_a_shared_store(photos: World) -> None:

@@ -265,6 +265,7 @@ def test_cache_merge_counts_what_came_and_names_what_differs(engine, capsys, tmp
         "c\n"
         "  from a: 12,000 new actions, 3 known; 2 payloads copied (3.4 MB), 1 known; 4 missing\n"
         "  from b: 0 new actions, 0 known; 0 payloads copied, 0 known\n"
+        "  hint: forge cache merge FROM... --store URL, where the shards kept their images in a store\n"
         "1 conflict; what c had was kept:\n"
         "  b: operator 'x' is not deterministic\n"
         "  hint: set `cache: off` on their steps until the operators are mended\n",

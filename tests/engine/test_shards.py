@@ -48,6 +48,16 @@ def test_a_shard_takes_its_contiguous_part_and_measures_it(five: World) -> None:
     ]
 
 
+def test_a_shard_says_how_its_cache_is_merged_where_images_lie_in_a_store(five: World) -> None:
+    (five.root / "far away").mkdir()
+    store = f"--store 'file://{five.root}/far away'"
+    ran = five.run(shard=(1, 2), store=f"file://{five.root}/far away", command=f"{COMMAND} --cache there {store}")
+    assert ran.notes[-1] == (
+        f"when all 2 are done: forge cache merge CACHE... {store} with the cache of each, "
+        f"then forge-run toy.yaml {store}"
+    )
+
+
 def test_a_shard_touches_neither_exports_nor_the_lock(five: World) -> None:
     five.run()
     before = {path: path.read_bytes() for path in five.root.rglob("*") if path.is_file() and "cache" not in path.parts}
