@@ -65,7 +65,9 @@ class IndexReader:
     """Looks things up in the index of a run, which another process writes."""
 
     def __init__(self, path: Path) -> None:
-        self._connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=60, isolation_level=None)
+        self._connection = sqlite3.connect(
+            f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=60, isolation_level=None
+        )
 
     def known(self, key: str) -> str | None:
         """Return a recorded result as JSON text."""

@@ -330,3 +330,13 @@ def test_no_worker_outlives_its_run(world: World) -> None:
     again = world.run(executor="threads", workers=2)
     assert again.result.status == "done", again.result.failures
     assert len(again.rows()) == 12
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cache", ["a#b", "a?b=c", "a%20b c"])
+def test_a_cache_may_have_any_name(world: World, cache: str) -> None:
+    breaking(world)
+    beside = {path.name for path in world.root.iterdir()}
+    ran = world.run(cache=cache, executor="processes", workers=1)
+    assert (ran.result.status, len(ran.rows())) == ("done", 12)
+    assert {path.name for path in world.root.iterdir()} - beside == {cache, "out", "toy.lock"}
