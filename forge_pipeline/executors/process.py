@@ -216,8 +216,10 @@ def _begin(spec: WorkerSpec, beacon: str, parent: int) -> None:
     # A big image is no leak: loky would replace the process after 300 MB of growth, and look at all processes of the
     # machine every second to know. The run watches memory itself.
     process_executor._MAX_MEMORY_LEAK_SIZE = process_executor._MEMORY_LEAK_CHECK_DELAY = float("inf")
-    # Ctrl-C reaches every process of the terminal; what it means is for the run to say.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C reaches every process of the terminal, and a batch system's SIGTERM every process of the job; what they
+    # mean is for the run to say. An orphan ends by itself.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     end_with(parent)
     try:
         _WORKPLACE = _workplace(spec, beacon)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import platform
 import re
@@ -330,6 +331,29 @@ def test_no_worker_outlives_its_run(world: World) -> None:
     again = world.run(executor="threads", workers=2)
     assert again.result.status == "done", again.result.failures
     assert len(again.rows()) == 12
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_processes_of_a_job_finishes_what_is_in_flight(world: World, number: signal.Signals) -> None:
+    breaking(world, number=7, times=0, slow_s=1.0)  # the seventh leaves a mark, and the eighth begins
+    code = "import sys; from forge_pipeline.cli.main import forge_run; sys.exit(forge_run(sys.argv[1:]))"
+    words = ["toy.yaml", "--cache", "cache", "--executor", "processes", "--workers", "1"]
+    run = subprocess.Popen(
+        [sys.executable, "-c", code, *words], cwd=world.root, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 60
+    while not list((world.root / "marks").iterdir()):
+        assert time.monotonic() < deadline and run.poll() is None
+        time.sleep(0.02)
+    time.sleep(0.3)  # until the eighth is in its worker
+    os.killpg(run.pid, number)
+    _, err = run.communicate(timeout=60)
+    assert run.returncode == 130, err
+    [journal] = (world.root / "cache/runs").glob("*/events.jsonl")
+    events = [json.loads(line)["event"] for line in journal.read_text().splitlines()]
+    assert "task_finished" in events
+    assert "worker_lost" not in events
 
 
 @pytest.mark.slow
