@@ -180,8 +180,9 @@ class Walk:
         batches = self._batching(measure.select, measure.cpu_fallback)
         with self._beacon.within(measure.select, measure.timeout_s), batching(batches):
             result = _tried(measure.retries, lambda: Result("value", value=json_of(operator, operator.measure(seen))))
-        if batches.fell_back and result.kind == "value":
-            result = replace(result, values={DEVICE: "cpu"}, lasting=False)
+        if batches.fell_back:
+            marks = {DEVICE: "cpu"} if result.kind == "value" else result.values
+            result = replace(result, values=marks, lasting=False)
         return self._ran(decision, measure.doing, result, "ran", time.perf_counter() - started)
 
     def _apply(
@@ -246,11 +247,15 @@ class Walk:
         with self._beacon.within(node.id, node.timeout_s), batching(batches):
             result = _tried(node.retries, run)
         clock.pause()
-        if batches.fell_back and result.kind == "children":
+        if batches.fell_back:
             result = replace(result, lasting=False)
         if made and result.kind == "reject":
             raise BrokenPromise(f"operator '{node.use}' rejected a sample after it had yielded a child")
-        if decision.known is not None and result.text() != decision.known.text():
+        before = self._done.get(decision.key)
+        if not result.lasting or (before is not None and not before.result.lasting):
+            # What this machine could not do, or its processor did, says nothing of what is known: it is new.
+            state = "ran"
+        elif decision.known is not None and result.text() != decision.known.text():
             raise nondeterministic(node.use, decision.key, decision.known.text(), result.text())
         kept = tuple(visits) if result.kind == "children" else ()
         return chain, self._ran(decision, node.doing, result, state, clock.seconds), kept

@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 from forge_pipeline.bench import Bench
 from forge_pipeline.compiled import Graph
-from forge_pipeline.errors import BrokenPromise, NondeterministicOperator
+from forge_pipeline.errors import BrokenPromise, EnvironmentFault, NondeterministicOperator
 from forge_pipeline.run.branches import root_branch, waiting_branch
 from forge_pipeline.run.datasets import Datasets
 from forge_pipeline.run.jobs import Jobs
 from forge_pipeline.run.recorder import Recorder
 from forge_pipeline.sample import Sample
-from forge_pipeline.task import Branch, Outcome, cuts, source_branch, waits_for_all
+from forge_pipeline.task import Branch, Outcome, Result, Visit, cuts, source_branch, waits_for_all
 
 # Bytes that were made again can be lost again while the run goes on; not this often.
 _ATTEMPTS = 5
@@ -52,11 +52,14 @@ class Repairs:
         self._recorder = recorder
         self._out: dict[_Maker, list[_Repair]] = {}
         self._attempts: Counter[str] = Counter()
+        self._unlike: dict[_Maker, tuple[str, Result]] = {}
+        """Makers that could not make what they made: in which step, and what came instead."""
 
     def repair(self, sample: Sample, then: Callable[[], None] | None = None) -> None:
         """Make the missing bytes of a sample again; then go on.
 
         Raises:
+            EnvironmentFault: this machine cannot make them again.
             NondeterministicOperator: they were made again, and others came out.
         """
         maker, target = self._made_by(sample)
@@ -75,14 +78,19 @@ class Repairs:
         """Find the task that made a sample's bytes, and the step of it that did."""
         if sample.origin is None:
             raise BrokenPromise(f"the bytes of '{sample.key}' are missing, and nothing says what made them")
+        maker, target = self._maker_of(sample, *sample.origin)
         self._attempts[sample.digest] += 1
+        if self._attempts[sample.digest] > 1 and maker in self._unlike:
+            raise _not_made_again(sample, *self._unlike[maker])
         if self._attempts[sample.digest] > _ATTEMPTS:
             made_in = sample.trail[-1].step or sample.trail[-2].step
             raise NondeterministicOperator(
                 f"step '{made_in}', sample '{sample.key}': its bytes are missing, and making them again gives others",
                 f"set `cache: keep` on '{made_in}' until its operator is mended",
             )
-        step, key = sample.origin
+        return maker, target
+
+    def _maker_of(self, sample: Sample, step: str, key: str) -> tuple[_Maker, str]:
         row = self._row(step, key)
         # Nothing a select lets through is made by it; a rank (a link without a step) belongs to no step.
         below = [link.step for link in sample.trail[len(row.trail) :] if link.step]
@@ -116,6 +124,9 @@ class Repairs:
                 self._begin(maker, repair)
                 return
             assert outcome.visit is not None
+            unlike = _not_as_known(outcome.visit)
+            if unlike is not None:
+                self._unlike[maker] = unlike
             self._recorder.absorb(root, branch, outcome.visit, rows=False)
             self._out[maker].remove(repair)
             for then in repair.thens:
@@ -143,3 +154,27 @@ class Repairs:
         if row is None:
             raise BrokenPromise(f"the sample '{key}' of step '{step}', from which others were made, is not known")
         return row
+
+
+def _not_as_known(visit: Visit) -> tuple[str, Result] | None:
+    """Find a step that this machine could not do as it was done: it broke there, or the processor did it."""
+    if visit.broke is not None:
+        return visit.broke
+    for chain, done, visits in visit.chains:
+        if not done.result.lasting:
+            return chain.node.id, done.result
+        for below in visits:
+            found = _not_as_known(below)
+            if found is not None:
+                return found
+    return None
+
+
+def _not_made_again(sample: Sample, step: str, result: Result) -> EnvironmentFault:
+    what = f"step '{step}', sample '{sample.key}': its bytes are missing, and "
+    if result.kind == "failure":
+        return EnvironmentFault(f"{what}making them again failed: {result.message or result.reason}")
+    return EnvironmentFault(
+        f"{what}the processor, which did what the device has no memory for, makes others",
+        f"run it on a device with more memory, or with `--set steps.{step.partition('[')[0]}.cache=off`",
+    )

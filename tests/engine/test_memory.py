@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from forge_pipeline.batches import Batching, Halved, batching, in_batches, is_out_of_device_memory
-from forge_pipeline.errors import TooLarge
+from forge_pipeline.errors import EnvironmentFault, TooLarge
 from forge_pipeline.events import (
     AdmissionRefused,
     BatchHalved,
@@ -629,6 +629,52 @@ def test_what_the_processor_did_is_marked_and_never_remembered(device: World, ex
         ("photos/b.txt", {"first": 31}),
     ]
     device.run(executor=executor, workers=2).assert_nothing_done()
+
+
+ADDED = """
+    photos: {use: toy.read, with: {path: shots}}
+    add: {use: device.add, from: photos, resources: {cpu_fallback: true}, with: {device_bytes: BYTES}}
+    out: {use: toy.write, from: add, with: {path: out}}
+"""
+DEVICE_IMPORTS = {"import": ["./toy_steps.py", "./device_steps.py"]}
+
+
+def _forget_images(world: World) -> None:
+    for path in world.payloads():
+        path.unlink()
+    world.forget_exports()
+
+
+def test_what_the_processor_makes_again_counts_as_new(device: World) -> None:
+    device.recipe(ADDED.replace("BYTES", "1000000000"), **DEVICE_IMPORTS)
+    on_the_device = device.run()
+    _forget_images(device)
+    device.files("shots", c="7 8 9")
+    device.recipe(ADDED.replace("BYTES", "50"), **DEVICE_IMPORTS)
+    ran = device.run(verify=10)
+    assert (ran.result.status, ran.counts("ran")["add"], ran.counts("rebuilt")) == ("done", 3, {"photos": 2})
+    assert [row["trail"][-1] for row in ran.rows()] == [{"step": "add", "fields": {"device": "cpu"}}] * 3
+    assert ran.notes[-1] == "verified 3 actions: each gave the recorded result again"  # the loads
+    # What the device made is still known, and what the processor made is not.
+    (device.root / "shots/c.txt").unlink()
+    device.recipe(ADDED.replace("BYTES", "1000000000"), **DEVICE_IMPORTS)
+    assert device.run().trees == on_the_device.trees
+
+
+def test_an_image_of_a_step_reused_whole_that_only_the_processor_can_make_is_named(device: World) -> None:
+    device.recipe(ADDED.replace("BYTES", "1000000000"), **DEVICE_IMPORTS)
+    device.run()
+    _forget_images(device)
+    device.recipe(ADDED.replace("BYTES", "50"), **DEVICE_IMPORTS)
+    with pytest.raises(EnvironmentFault) as ended:
+        device.run()
+    assert str(ended.value) == (
+        "step 'add', sample 'photos/a.txt': its bytes are missing, and the processor, which did what the device has no "
+        "memory for, makes others\n"
+        "  hint: run it on a device with more memory, or with `--set steps.add.cache=off`"
+    )
+    ran = device.run(sets=("steps.add.cache=off",))
+    assert [row["trail"][-1] for row in ran.rows()] == [{"step": "add", "fields": {"device": "cpu"}}] * 2
 
 
 def test_a_decision_over_scores_of_the_processor_is_never_remembered(device: World) -> None:

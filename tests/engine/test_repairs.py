@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from forge_pipeline import api
+from forge_pipeline.errors import EnvironmentFault
+from tests.engine.calls import SWITCHES
 from tests.engine.worlds import Ran, World
 
 PAIRS = """
@@ -118,6 +120,39 @@ def test_any_payload_gone(world: World, name: str) -> None:
         after.assert_same_as(before)
         assert after.counts("ran") == {"out": 1}
         assert after.counts("measured") == {}
+
+
+def _broken_since(world: World, steps: str) -> None:
+    """Lose the bytes of what this machine cannot make at the moment."""
+    world.files(b="crash 4 5")
+    world.recipe(steps, defaults={"max_errors": "100%"})
+    SWITCHES["crash"] = False
+    world.run()
+    SWITCHES["crash"] = True
+    for path in world.payloads():
+        path.unlink()
+    world.forget_exports()
+
+
+def test_a_sample_that_cannot_be_made_again_now_breaks_and_no_operator_is_blamed(world: World) -> None:
+    _broken_since(world, PAIRS)
+    world.files(d="10 11")
+    ran = world.run()
+    assert [(f.step, f.sample, f.reason) for f in ran.result.failures] == [
+        ("photos", "photos/b.txt", "RuntimeError: nobody foresaw this")
+    ]
+    SWITCHES["crash"] = False
+    world.run().assert_same_as(world.run_clean())
+
+
+def test_an_image_of_a_step_reused_whole_that_cannot_be_made_again_now_ends_the_run(world: World) -> None:
+    _broken_since(world, PAIRS)
+    with pytest.raises(EnvironmentFault) as ended:
+        world.run()
+    assert str(ended.value) == (
+        "step 'photos', sample 'photos/b.txt': its bytes are missing, and making them again failed: "
+        "RuntimeError: nobody foresaw this"
+    )
 
 
 def test_nothing_is_rebuilt_while_nothing_needs_the_bytes(world: World) -> None:
