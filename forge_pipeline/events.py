@@ -229,7 +229,10 @@ class TaskFinished(NamedTuple):
 
 
 class Retried(NamedTuple):
-    """The samples of a task are tried again; `attempt` counts from 2."""
+    """The samples of a task are tried again; `attempt` counts from 2.
+
+    Where a step broke and its worker tried it again (`resources.retries`), it is told when the task comes back.
+    """
 
     task: int
     step: str

@@ -289,6 +289,14 @@ class InspectionTask:
     known: Known | None = None
 
 
+class Tried(NamedTuple):
+    """A step broke for a reason that may pass, and its worker tried it again; `attempt` counts from 2."""
+
+    step: str
+    attempt: int
+    reason: str
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What came of a task: what it did, or the payload of its own sample that is missing, or a fault.
@@ -299,6 +307,7 @@ class Outcome:
         fault: of the machine, or a broken promise: it ends the run.
         seconds: worker time of the whole task.
         halved: batches of models that did not fit their device.
+        tried: what was tried again.
     """
 
     number: int
@@ -310,6 +319,7 @@ class Outcome:
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
     halved: tuple[Halved, ...] = ()
+    tried: tuple[Tried, ...] = ()
 
 
 def payloads_put(outcome: Outcome) -> Iterator[Payload]:

@@ -26,6 +26,7 @@ from forge_pipeline.task import (
     Done,
     Measure,
     Result,
+    Tried,
     Visit,
     compose_child,
     declared_fields,
@@ -99,6 +100,8 @@ class Walk:
         self._ignore_known = ignore_known
         self.halved: list[Halved] = []
         """Batches of models that did not fit their device, in what was visited."""
+        self.tried: list[Tried] = []
+        """What broke in what was visited, and was tried again."""
         self._done: dict[str, Done] = {}
 
     # --- looking ------------------------------------------------------------------------------
@@ -178,8 +181,11 @@ class Walk:
         seen = dict(sample.header) if measure.doing.reads == "header" else value.get()
         started = time.perf_counter()
         batches = self._batching(measure.select, measure.cpu_fallback)
-        with self._beacon.within(measure.select, measure.timeout_s), batching(batches):
-            result = _tried(measure.retries, lambda: Result("value", value=json_of(operator, operator.measure(seen))))
+
+        def run() -> Result:
+            return Result("value", value=json_of(operator, operator.measure(seen)))
+
+        result = self._tried(batches, measure.timeout_s, measure.retries, run)
         if batches.fell_back:
             marks = {DEVICE: "cpu"} if result.kind == "value" else result.values
             result = replace(result, values=marks, lasting=False)
@@ -244,8 +250,7 @@ class Walk:
             return Result("children", tuple(made), reason=told.reason, values=dict(told.values))
 
         clock = _Clock()
-        with self._beacon.within(node.id, node.timeout_s), batching(batches):
-            result = _tried(node.retries, run)
+        result = self._tried(batches, node.timeout_s, node.retries, run)
         clock.pause()
         if batches.fell_back:
             result = replace(result, lasting=False)
@@ -284,6 +289,25 @@ class Walk:
             material.append(sample.key)
         return Context(fields, digest_bytes(canonical_json(material).encode()).encode())
 
+    def _tried(self, batches: Batching, timeout_s: float | None, retries: int, run: Callable[[], Result]) -> Result:
+        """Do what an operator does, again where it broke for a reason that may pass.
+
+        Each attempt may take as long as the step may; the waits between them are nobody's time.
+        """
+        for attempt in range(retries):
+            result = self._once(batches, timeout_s, run)
+            if result.kind != "failure" or result.lasting:
+                return result
+            self.tried.append(Tried(batches.step, attempt + 2, result.message or result.reason))
+            with self._beacon.within(batches.step, None):
+                time.sleep(min(_FIRST_WAIT_S * 2**attempt, _LONGEST_WAIT_S))
+        return self._once(batches, timeout_s, run)
+
+    def _once(self, batches: Batching, timeout_s: float | None, run: Callable[[], Result]) -> Result:
+        batches.fell_back = False
+        with self._beacon.within(batches.step, timeout_s), batching(batches):
+            return guarded(run)
+
     def _batching(self, step: str, cpu_fallback: bool) -> Batching:
         return Batching(step, cpu_fallback, self._bench.batch_sizes, self.halved)
 
@@ -298,16 +322,6 @@ class Walk:
         done = Done(decision.key, doing, decision.inputs, result, state, seconds)
         self._done[decision.key] = done
         return done
-
-
-def _tried(retries: int, run: Callable[[], Result]) -> Result:
-    """Do what an operator does, again where it broke for a reason that may pass."""
-    for attempt in range(retries):
-        result = guarded(run)
-        if result.kind != "failure" or result.lasting:
-            return result
-        time.sleep(min(_FIRST_WAIT_S * 2**attempt, _LONGEST_WAIT_S))
-    return guarded(run)
 
 
 class _Clock:

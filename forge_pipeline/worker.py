@@ -67,13 +67,15 @@ def _walk(task: Task, bench: Bench, beacon: Beacon) -> Outcome:
         try:
             visit = walk.visit(task.sample, task.branch, Later(bench, task.sample))
             seconds = time.perf_counter() - started
-            return Outcome(task.number, visit, seconds=seconds, notes=tuple(notes), halved=tuple(walk.halved))
+            halved, tried = tuple(walk.halved), tuple(walk.tried)
+            return Outcome(task.number, visit, seconds=seconds, notes=tuple(notes), halved=halved, tried=tried)
         except PayloadMissing as error:
             notes.append(error.message)
             if error.digest == task.sample.digest:
                 return Outcome(task.number, missing=error.digest, notes=tuple(notes))
         except (EnvironmentFault, BrokenPromise, MemoryError) as fault:
-            return Outcome(task.number, fault=fault, notes=tuple(notes), halved=tuple(walk.halved))
+            halved, tried = tuple(walk.halved), tuple(walk.tried)
+            return Outcome(task.number, fault=fault, notes=tuple(notes), halved=halved, tried=tried)
     raise AssertionError("a task met more missing payloads than it has")
 
 

@@ -324,6 +324,8 @@ class Jobs:
         missing = any(one.missing for one in outcome.outcomes)
         broke = any(one.fault is not None for one in outcome.outcomes)
         status: TaskStatus = "broke" if broke else "missing" if missing else "done"
+        for tried in (tried for one in outcome.outcomes for tried in one.tried):
+            self._announce(Retried(outcome.number, tried.step, 1, tried.attempt, tried.reason))
         bytes_out = sum(put.size for one in outcome.outcomes for put in payloads_put(one))
         samples = len(chunk.jobs)
         self._announce(TaskFinished(outcome.number, chunk.step, samples, status, seconds, bytes_out, outcome.worker))

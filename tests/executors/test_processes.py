@@ -151,6 +151,18 @@ def test_what_breaks_for_a_passing_reason_is_tried_again(world: World, executor:
     ran = world.run(executor=executor, workers=2)
     assert not ran.result.failures
     assert len(list((world.root / "marks").iterdir())) == 3
+    retried = [event for event in ran.events if isinstance(event, Retried)]
+    why = "RuntimeError: nobody foresaw this"
+    assert [event._replace(task=0) for event in retried] == [Retried(0, "broken", 1, n, why) for n in (2, 3)]
+
+
+@pytest.mark.parametrize("executor", ["threads", pytest.param("processes", marks=pytest.mark.slow)])
+def test_the_waits_between_attempts_count_against_no_time_limit(world: World, executor: str) -> None:
+    breaking(world, "{retries: 3, timeout_s: 0.5}", number=7, how="raise")  # the waits are 0.1, 0.2 and 0.4 s
+    ran = world.run(executor=executor, workers=2)
+    assert [failure.reason for failure in ran.result.failures] == ["RuntimeError: nobody foresaw this"]
+    assert len(list((world.root / "marks").iterdir())) == 4
+    assert [event.attempt for event in ran.events if isinstance(event, Retried)] == [2, 3, 4]
 
 
 @pytest.mark.slow
