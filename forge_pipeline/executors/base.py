@@ -20,6 +20,9 @@ class Executor(Protocol):
     machines: float
     """How many times this machine's memory its workers have between them."""
 
+    def largest_bytes(self) -> int:
+        """Return how much memory one task may have elsewhere, at most; 0 where all is done on this machine."""
+
     def submit(self, chunk: Chunk) -> None:
         """Take a chunk."""
 

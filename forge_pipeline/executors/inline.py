@@ -28,6 +28,10 @@ class InlineExecutor:
         self._outcomes: deque[ChunkOutcome] = deque()
         self._running: set[int] = set()
 
+    def largest_bytes(self) -> int:
+        """Know of no other machine."""
+        return 0
+
     def submit(self, chunk: Chunk) -> None:
         """Run a chunk."""
         self._library_threads.hold()

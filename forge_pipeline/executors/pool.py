@@ -36,6 +36,10 @@ class _Pool(ABC):
         self._threads: list[threading.Thread] = []
         self._idle = 0
 
+    def largest_bytes(self) -> int:
+        """Know of no other machine."""
+        return 0
+
     def submit(self, chunk: Chunk) -> None:
         """Queue a chunk."""
         with self._changed:

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import pickle
 import queue
+import sys
 import threading
 from collections import deque
 from collections.abc import Iterable
@@ -94,6 +95,14 @@ class RayExecutor:
         self._carries_payloads = False
         self._carries_files = False
         self._carrying_told: set[str] = set()
+
+    def largest_bytes(self) -> int:
+        """Return what the largest node has: it may hold a sample that the driver's machine does not."""
+        if self._cluster is None and self._fault is None:
+            self._open()
+        if self._cluster is None or self._fault is not None:
+            return sys.maxsize  # the fault is told where the task comes back
+        return int(max((node.memory_bytes for node in self._cluster.nodes), default=0.0))
 
     def submit(self, chunk: Chunk) -> None:
         """Take a chunk; what prevents it comes back as its outcome."""

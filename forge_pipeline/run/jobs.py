@@ -260,7 +260,7 @@ class Jobs:
         self._out[job.task.number] = job
         for key in job.keys:
             self._in_flight[key] = []
-        if job.pixels_bytes > self.budget.available_bytes:
+        if job.pixels_bytes > self.budget.available_bytes and job.pixels_bytes > self._executor.largest_bytes():
             self._too_large(job)
         elif self._waiting or not self._fits(job):
             self._waiting.append(job)
@@ -395,8 +395,9 @@ class Jobs:
         self._waiting.appendleft(job)
 
     def _too_large(self, job: _Job) -> None:
-        """Give up a task that this machine has no memory for."""
-        available = f"{self.budget.available_bytes / (1 << 20):,.0f} MiB of memory are available"
+        """Give up a task that no machine of the run has memory for."""
+        most_bytes = max(self.budget.available_bytes, self._executor.largest_bytes())
+        available = f"{most_bytes / (1 << 20):,.0f} MiB of memory are available"
         if job.alone:
             message = f"it ran out of memory with nothing beside it; {available}"
         else:

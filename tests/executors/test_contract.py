@@ -103,6 +103,9 @@ class _Shuffled:
     def machines(self) -> float:
         return self._within.machines
 
+    def largest_bytes(self) -> int:
+        return self._within.largest_bytes()
+
     def submit(self, chunk: Chunk) -> None:
         self._out += 1
         self._within.submit(chunk)

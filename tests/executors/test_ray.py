@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from forge_pipeline import machine
 from forge_pipeline.cache.folder import FolderStore
 from forge_pipeline.cache.store import PayloadMissing
 from forge_pipeline.digest import digest_bytes
@@ -202,6 +204,27 @@ def test_what_is_out_is_bounded_by_bytes(world: World, nodes: Nodes, monkeypatch
     assert set(rooms) == {Room(1.0, 0.0, 1 << 20)}  # a chunk is said to need a megabyte at least
     ran = world.run(cache="other", executor="ray", ray_address=nodes.address)
     assert _most_out(ran) == 4  # one that runs, and some that wait for it
+
+
+@pytest.mark.parametrize("larger", [True, False])
+def test_a_sample_is_too_large_where_no_node_holds_it(
+    world: World, nodes: Nodes, monkeypatch: pytest.MonkeyPatch, larger: bool
+) -> None:
+    real = machine.look_at_machine()._replace(memory_available_bytes=1 << 20)
+    monkeypatch.setattr(machine, "look_at_machine", lambda: real)
+    # The nodes are on this machine: they have more than the driver is told that there is, and less than the other.
+    needed = 100 << 20 if larger else 1 << 50
+    breaking(world, resources=f"{{memory_bytes: {needed}}}")
+    ran = world.run(executor="ray", ray_address=nodes.be(1).address, sets=("steps.broken.max_errors=12",))
+    assert ran.counts("failed") == ({} if larger else {"broken": 12})
+    for row in ran.rows("rejects"):
+        has = re.fullmatch(
+            r"its working set is estimated at 1,073,741,824 MiB, and ([\d,]+) MiB of memory are available\n"
+            r"  hint: run it on a larger machine, or set `resources: \{memory_bytes: N\}` on 'broken'",
+            row["message"],
+        )
+        assert has
+        assert int(has[1].replace(",", "")) > 100
 
 
 def _most_out(ran: Ran) -> int:
