@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from forge_pipeline.compiled import Node
+from forge_pipeline.errors import CommandError
 from forge_pipeline.machine import Machine
 
 NAMES = ("auto", "inline", "threads", "processes", "ray")
@@ -30,7 +31,12 @@ def choose(nodes: Iterable[Node], machine: Machine, asked: str | None = None, wo
         nodes: the steps of the recipe.
         asked: the executor that the command, the recipe or the machine's profile names.
         workers: how many tasks at once, where that is said.
+
+    Raises:
+        CommandError: there is no executor of that name.
     """
+    if asked and asked not in NAMES:
+        raise _unknown(asked)
     name, reason = (asked, "asked for") if asked and asked != "auto" else _by_work(nodes, machine)
     if name == "inline":
         return Choice(name, 1, reason)
@@ -45,6 +51,13 @@ def choose(nodes: Iterable[Node], machine: Machine, asked: str | None = None, wo
             free = machine.memory_available_bytes >> 20
             return Choice(name, fit, f"{reason}; {free} MiB of free memory hold {_count(fit)} of 256 MiB")
     return Choice(name, machine.cores, f"{reason}; {_count(machine.cores)} for {_cores(machine.cores)}")
+
+
+def _unknown(asked: str) -> CommandError:
+    from forge_pipeline.recipe.suggest import suggest
+
+    found = f"executor: found '{asked}', expected {', '.join(NAMES[:-1])} or {NAMES[-1]}"
+    return CommandError(found, f"--executor {suggest(asked, NAMES) or NAMES[0]}")
 
 
 def _by_work(nodes: Iterable[Node], machine: Machine) -> tuple[str, str]:

@@ -7,8 +7,11 @@ from dataclasses import replace
 import pytest
 
 from forge_pipeline.compiled import ClassRef, Doing, Node
+from forge_pipeline.errors import CommandError
 from forge_pipeline.executors.choose import Choice, choose
 from forge_pipeline.machine import Machine
+from tests.engine.worlds import World
+from tests.executors.conftest import breaking
 
 GIB = 1 << 30
 MACHINE = Machine(cores=8, memory_bytes=32 * GIB, memory_available_bytes=16 * GIB)
@@ -81,3 +84,14 @@ def test_auto_chooses_by_work_cores_and_memory(
     nodes: list[Node], machine: Machine, asked: str | None, workers: int | None, expected: Choice
 ) -> None:
     assert choose(nodes, machine, asked, workers) == expected
+
+
+@pytest.mark.parametrize(("asked", "hint"), [("thread", "--executor threads"), ("dask", "--executor auto")])
+def test_an_executor_that_does_not_exist_is_refused(world: World, asked: str, hint: str) -> None:
+    breaking(world)
+    for verb in (world.run, world.plan):
+        with pytest.raises(CommandError) as refused:
+            verb(executor=asked)
+        assert str(refused.value) == (
+            f"executor: found '{asked}', expected auto, inline, threads, processes or ray\n  hint: {hint}"
+        )
