@@ -195,7 +195,9 @@ def _field_problems(
     recipe: Recipe, spec: StepSpec, operator: Operator, classes: Mapping[str, type[Operator]]
 ) -> list[Problem]:
     """Find `source.*` fields that no source above can have: they would be missing for every sample, in silence."""
-    wanted = sorted(name.removeprefix("source.") for name in operator.fields_read() if name.startswith("source."))
+    ordered = {spec.prioritise["by"]} if spec.prioritise else set[str]()
+    asked = operator.fields_read() | ordered
+    wanted = sorted(name.removeprefix("source.") for name in asked if name.startswith("source."))
     sources = _sources_above(recipe, spec, classes)
     if not wanted or not sources or not all(source.tells for source in sources):
         return []
@@ -208,7 +210,8 @@ def _field_problems(
             hint = f"did you mean 'source.{near}'?" if near else f"known: {', '.join(f'source.{one}' for one in known)}"
             message = f"step '{spec.id}', {spec.use}: no sample has a field 'source.{name}' from {who}"
             written = [param for param, value in spec.params.items() if f"source.{name}" in str(value)]
-            found.append(Problem(recipe.where(spec.id, "with", *written[:1]), message, hint))
+            path = ("prioritise", "by") if f"source.{name}" in ordered else ("with", *written[:1])
+            found.append(Problem(recipe.where(spec.id, *path), message, hint))
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any, TypeGuard
 
 from forge_pipeline.compiled import Graph, Node
 from forge_pipeline.sample import Sample
@@ -53,19 +54,35 @@ class Start:
         return empty and not self.open and not self.outstanding
 
 
-def in_priority(node: Node, samples: Iterator[Sample]) -> Iterator[Sample]:
-    """Put first what a step's `prioritise` puts first; samples without the field last, equal ones by their keys."""
+def in_priority(node: Node, samples: Iterator[Sample], note: Callable[[str], None]) -> Iterator[Sample]:
+    """Put first what a step's `prioritise` puts first; samples without the field last, equal ones by their keys.
+
+    Args:
+        note: told where the field orders nothing. What an operator adds to samples is not known before it has.
+    """
     if not node.prioritise:
         return samples
     name, falling = node.prioritise["by"], node.prioritise["order"] == "descending"
 
     def rank(sample: Sample) -> tuple[bool, float, str]:
         value = sample.fields.get(name)
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if not _is_number(value):
             return True, 0.0, sample.key
         return False, -value if falling else value, sample.key
 
-    return iter(sorted(samples, key=rank))
+    ordered = sorted(samples, key=rank)
+    if ordered and not _is_number(ordered[0].fields.get(name)):
+        from forge_pipeline.recipe.suggest import did_you_mean
+
+        numbers = [field for field, value in ordered[0].fields.items() if _is_number(value)]
+        hint = did_you_mean(name, numbers)
+        what = f"step '{node.id}': no sample has a number in the field '{name}' that `prioritise` goes by"
+        note(f"{what}; {hint}" if hint else what)
+    return iter(ordered)
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def files_start(step: str) -> str:

@@ -162,7 +162,7 @@ class Scheduler:
             self.index.record_config(doing.digest, canonical_json(doing.config))
         if node.shape == "source":
             branch = source_branch(self.graph, node, self._walked)
-            self._starts[files_start(node.id)] = Start(branch, in_priority(node, self._files(node)))
+            self._starts[files_start(node.id)] = Start(branch, in_priority(node, self._files(node), self.recorder.note))
         if node.shape in ("source", "transform") and cuts(self.graph, node):
             self._starts[node.id] = Start(root_branch(self.graph, node.id, self._walked), deque(), open=True)
 
@@ -184,7 +184,8 @@ class Scheduler:
         """Let the rows of a complete dataset enter the workers."""
         branch = root_branch(self.graph, node.id, self._walked)
         if not branch.idle:
-            self._starts[node.id] = Start(branch, in_priority(node, self.datasets.rows(node.id)))
+            rows = in_priority(node, self.datasets.rows(node.id), self.recorder.note)
+            self._starts[node.id] = Start(branch, rows)
 
     def _feed_waiters(self, node: Node) -> None:
         """Let the rows of complete datasets go to the steps that wait for all of them, to know each one's rank."""

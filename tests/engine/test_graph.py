@@ -79,6 +79,17 @@ recipe.yaml:7:54: step 'clean', filter.iqa: no sample has a field 'source.jpg_qu
     )
 
 
+def test_a_field_that_no_source_has_orders_nothing_and_is_refused(tmp_path: Path) -> None:
+    assert (
+        told(tmp_path, "  photos: {use: read.images, with: {path: photos}, prioritise: {by: source.byte}}\n")
+        == """\
+recipe.yaml:3:69: step 'photos', read.images: no sample has a field 'source.byte' from read.images
+      photos: {use: read.images, with: {path: photos}, prioritise: {by: source.byte}}
+                                                                        ^
+  hint: did you mean 'source.bytes'?"""
+    )
+
+
 def test_a_field_of_one_of_several_sources_is_taken(tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.yaml"
     for sources, field in (("[photos, frames]", "fps"), ("photos", "jpeg_quality"), ("frames", "path")):

@@ -44,6 +44,16 @@ def test_survivors_go_on_in_the_order_that_is_asked_for(world: World, priority: 
     assert ran.result.status == "done"
 
 
+@pytest.mark.parametrize(
+    ("by", "hint"), [("maen", "; did you mean 'mean'?"), ("quality", "; known: source.bytes, mean")]
+)
+def test_a_field_that_orders_nothing_is_told(world: World, by: str, hint: str) -> None:
+    _recipe(world, f"prioritise: {{by: {by}}}")
+    assert world.run().notes == [
+        f"step 'clean': no sample has a number in the field '{by}' that `prioritise` goes by{hint}"
+    ]
+
+
 def test_an_order_where_nobody_waits_is_refused(world: World) -> None:
     world.recipe(STEPS.replace("PRIORITY", "note: x").replace("from: clean}", "from: clean, prioritise: {by: mean}}"))
     with pytest.raises(RecipeError) as refused:
