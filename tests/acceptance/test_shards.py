@@ -8,13 +8,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.faults.worlds import PAIRS, draw_photos
+from tests.faults.worlds import DRIVER, PAIRS, draw_photos
 
 pytestmark = pytest.mark.slow
 
@@ -41,13 +40,12 @@ class Machine:
         return result
 
     def killed(self, *words: str) -> None:
-        """Type `forge run ...`, and kill it with SIGKILL when the first image is in its place."""
-        with subprocess.Popen([*FORGE, "run", "faulty.yaml", *words], cwd=self.root, stderr=subprocess.PIPE) as process:
-            deadline = time.monotonic() + 120
-            while not any((self.cache / "payloads").rglob("*.png")) and process.poll() is None:
-                assert time.monotonic() < deadline
-                time.sleep(0.001)
-            process.send_signal(signal.SIGKILL)
+        """Type `forge-run ...`, which is killed with SIGKILL between its first image and the second."""
+        orders = json.dumps({"kill": ["create", "/cache/incoming/", 2]})
+        typed = [sys.executable, str(DRIVER), orders, "faulty.yaml", "--executor", "inline", *words]
+        done = subprocess.run(typed, cwd=self.root, capture_output=True, text=True, check=False)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        assert len(list((self.cache / "payloads").rglob("*.png"))) == 1
 
     @property
     def cache(self) -> Path:

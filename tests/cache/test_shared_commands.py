@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import json
 import signal
 import subprocess
 import sys
@@ -13,6 +13,7 @@ import pytest
 
 from forge_pipeline.digest import digest_file
 from tests.engine.worlds import World
+from tests.faults.worlds import DRIVER
 
 STEPS = """
     photos: {use: toy.read, with: {path: photos}}
@@ -61,14 +62,17 @@ def test_a_run_that_is_killed_while_it_uploads_leaves_nothing_torn(world: World,
     shared = tmp_path / "shared"
     shared.mkdir()
     alone = world.run_clean()
-    words = typed(world, "toy.yaml", "--store", f"file://{shared}", "--executor", "inline")
-    run = subprocess.Popen(words, stderr=subprocess.DEVNULL)
+    words = ["toy.yaml", "--store", f"file://{shared}", "--executor", "inline"]
+    # What follows the first upload takes seconds: it is killed on the way, not at its end.
+    orders = json.dumps({"slow": [2.0, str(tmp_path / "begun")]})
+    run = subprocess.Popen([sys.executable, str(DRIVER), orders, *words], cwd=world.root, stderr=subprocess.DEVNULL)
     end = time.monotonic() + 60
     while not any(shared.glob("payloads/*/*")) and time.monotonic() < end and run.poll() is None:
         time.sleep(0.001)
-    os.kill(run.pid, signal.SIGKILL)
-    run.wait()
-    subprocess.run(words, stderr=subprocess.DEVNULL, check=True)
+    run.send_signal(signal.SIGKILL)
+    assert run.wait() == -signal.SIGKILL
+    assert any(shared.glob("payloads/*/*"))
+    subprocess.run(typed(world, *words), stderr=subprocess.DEVNULL, check=True)
     assert {name: world.tree(name) for name in world.exports()} == alone.trees
     for path in shared.glob("payloads/*/*"):
         assert digest_file(path) == path.stem.partition("-")[2]

@@ -31,7 +31,8 @@ def order(orders: dict[str, Any]) -> None:
     Args:
         orders:
             count: a file that gets one line a moment.
-            kill: SIGKILL at that moment, counted from 1; a write is torn in its middle.
+            kill: SIGKILL at that moment, counted from 1, or [operation, part of a path, number]: counted among those
+                alone; a write is torn in its middle.
             full: from that moment on there is no space.
             pause: [operation, part of a path, file to wait for, file to make first]: a moment that takes its time.
             slow: [seconds, file to make first]: every task takes that much longer.
@@ -69,15 +70,17 @@ class _Moments:
     def __init__(self, orders: dict[str, Any]) -> None:
         self._orders = orders
         self._passed = 0
+        self._killing = 0
 
     def come(self, operation: str, path: Path) -> None:
         with _LOCK:
             self._passed += 1
             number = self._passed
+            ends = self._ends(operation, path)
         if "count" in self._orders:
             with open(self._orders["count"], "a") as stream:
                 stream.write(f"{operation} {path}\n")
-        if number == self._orders.get("kill"):
+        if ends:
             if operation == "write":
                 path.write_bytes(b"\x89PNG torn")
             os.kill(os.getpid(), signal.SIGKILL)
@@ -90,6 +93,12 @@ class _Moments:
                 until = time.monotonic() + _PAUSE_MAX_S
                 while not Path(release).exists() and time.monotonic() < until:
                     time.sleep(0.01)
+
+    def _ends(self, operation: str, path: Path) -> bool:
+        kill = self._orders.get("kill")
+        wanted, part, at = kill if isinstance(kill, list) else (operation, "", kill)
+        self._killing += operation == wanted and part in str(path)
+        return operation == wanted and part in str(path) and self._killing == at
 
 
 def _slow_down(seconds: float, begun: str) -> None:
