@@ -1,5 +1,6 @@
 """Real photographs from scikit-image's wheel, their tiles, and the downscales that make pairs of them."""
 
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,17 @@ Image = npt.NDArray[Any]
 FILES = ("astronaut.png", "coffee.png", "chelsea.png", "rocket.jpg", "retina.jpg", "hubble_deep_field.jpg")
 
 
+@functools.cache
 def photograph(name: str) -> Image:
-    """Return (H, W, 3) uint8 RGB."""
+    """Return (H, W, 3) uint8 RGB, read-only."""
     with Pillow.open(Path(skimage.__file__).parent / "data" / name) as opened:
-        return np.array(opened.convert("RGB"))
+        return read_only(np.array(opened.convert("RGB")))
+
+
+def read_only(image: Image) -> Image:
+    """Let nobody change an image that others are given too."""
+    image.flags.writeable = False
+    return image
 
 
 def tiles(image: Image, side_px: int, most: int) -> Iterator[Image]:

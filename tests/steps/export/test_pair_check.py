@@ -1,5 +1,6 @@
 """The pair check on real photographs: every downscale passes, every broken pair is caught."""
 
+import functools
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -9,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from forge_steps.export._pair_check import Verdict, check_pair
-from tests.steps.export.photographs import DOWNSCALES, FILES, photograph, tiles
+from tests.steps.export.photographs import DOWNSCALES, FILES, photograph, read_only, tiles
 
 Image = npt.NDArray[Any]
 
@@ -20,8 +21,15 @@ def _passes(verdict: Verdict) -> bool:
     return verdict.correlation is None or (verdict.correlation >= LEAST and verdict.best_shift == (0, 0))
 
 
-def _tiles(side_px: int, most: int) -> list[Image]:
-    return [tile for name in FILES for tile in tiles(photograph(name), side_px, most)]
+@functools.cache
+def _tiles(side_px: int, most: int) -> tuple[Image, ...]:
+    return tuple(read_only(tile.copy()) for name in FILES for tile in tiles(photograph(name), side_px, most))
+
+
+@functools.cache
+def _pairs(side_px: int, most: int, scale: int) -> tuple[tuple[Image, Image], ...]:
+    downscale = DOWNSCALES["DPID, lambda 0.5"]
+    return tuple((hr, read_only(downscale(hr, scale))) for hr in _tiles(side_px, most))
 
 
 BREAKS: dict[str, Callable[[Image, int], Image]] = {
@@ -50,8 +58,7 @@ def test_every_downscale_of_a_photograph_passes(downscale: str, side_px: int, sc
 @pytest.mark.parametrize("broken", sorted(BREAKS))
 @pytest.mark.parametrize("scale", [2, 4])
 def test_every_broken_pair_of_256_px_is_caught(broken: str, scale: int) -> None:
-    for hr in _tiles(256, 9):
-        lr = DOWNSCALES["DPID, lambda 0.5"](hr, scale)
+    for hr, lr in _pairs(256, 9, scale):
         assert not _passes(check_pair(np.ascontiguousarray(BREAKS[broken](hr, scale)), lr, scale))
 
 
@@ -59,10 +66,7 @@ def test_every_broken_pair_of_256_px_is_caught(broken: str, scale: int) -> None:
 def test_of_broken_pairs_of_64_px_nearly_all_are_caught(broken: str) -> None:
     # An LR of 16 px may well be its own mirror image: an edge, a spot. Nothing else looks like itself.
     share = 0.03 if broken.startswith("mirrored") else 0.0
-    found = [
-        check_pair(np.ascontiguousarray(BREAKS[broken](hr, 4)), DOWNSCALES["DPID, lambda 0.5"](hr, 4), 4)
-        for hr in _tiles(64, 40)
-    ]
+    found = [check_pair(np.ascontiguousarray(BREAKS[broken](hr, 4)), lr, 4) for hr, lr in _pairs(64, 40, 4)]
     judged = [verdict for verdict in found if verdict.judged_by == "detail"]
     assert sum(_passes(verdict) for verdict in judged) <= share * len(judged)
 
