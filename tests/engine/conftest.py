@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.engine.calls import CALLS, SWITCHES
-from tests.engine.worlds import World
+from tests.engine.worlds import PHOTOS, World
 
 
 @pytest.fixture(autouse=True)
@@ -31,5 +31,5 @@ def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 def world(tmp_path: Path) -> World:
     """A world with three photos and no recipe yet."""
     made = World(tmp_path / "world")
-    made.files(a="1 2 3", b="4 5 6", c="7 8 9")
+    made.files(**PHOTOS)
     return made

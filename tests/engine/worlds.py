@@ -18,6 +18,7 @@ from forge_pipeline.plan import PlanRow
 from tests.engine.calls import CALLS
 
 TOYS = Path(__file__).with_name("toy_steps.py")
+PHOTOS = {"a": "1 2 3", "b": "4 5 6", "c": "7 8 9"}
 CONSTANTS = '"""What toy_steps imports from beside it."""\n\nBIAS = {bias}\n'
 # Longer than a tick of the file system's clock (20 ms, run/sources.py): a file older than that is trusted by its stat.
 SETTLED_S = 0.025
