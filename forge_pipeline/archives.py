@@ -12,13 +12,15 @@ import unicodedata
 import weakref
 import zipfile
 import zlib
+from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO, NamedTuple, Protocol, cast
 
 from forge_pipeline.errors import DataError
+from forge_pipeline.names import Names
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 MAX_MEMBER_BYTES = 1 << 31
@@ -33,6 +35,7 @@ _BLOCK_BYTES = 1 << 18
 _STRIDE_BYTES = 4 << 20
 _MAX_POINTS = 1024
 _MAX_IDLE = 16
+_ZIP_INFO_BYTES = 800  # what zipfile holds of a member, measured: a record, its name twice, a place in two tables
 _DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError)
 
 
@@ -47,10 +50,75 @@ class Member(NamedTuple):
 class Archive(Protocol):
     """An open archive; every method may be called from many threads at once."""
 
-    members: tuple[Member, ...]
+    members: Members
+    held_bytes: int
+    """What the list of its members takes in memory."""
 
     def open(self, name: str) -> BinaryIO:
         """Open a member for reading; raises KeyError for a name that is not there or has a problem."""
+
+
+class Members:
+    """The members of an archive in its own order, held as bytes: a tar may have a million."""
+
+    def __init__(self, found: Iterable[tuple[str, int, str]]) -> None:
+        """Hold the files that an archive lists, and find what names and sizes alone show to be wrong.
+
+        Args:
+            found: name as stored, unpacked size, and a problem if there is one. Of those with one name only the first
+                is a member, and must not be read.
+        """
+        self._plain = Names()
+        self._sizes = array("Q")
+        self._named: dict[int, str] = {}
+        """Names that are not stored in the plain way."""
+        self._problems: dict[int, str] = {}
+        for row, (name, size, problem) in enumerate(found):
+            plain = plain_name(name)
+            if plain != name:
+                self._named[row] = name
+            if size > MAX_MEMBER_BYTES:
+                problem = problem or f"it unpacks to {size} bytes, at most {MAX_MEMBER_BYTES} are read"
+            if problem := name_problem(name) or problem:
+                self._problems[row] = problem
+            self._plain.append(_spelled(plain))
+            self._sizes.append(size)
+        self._by_name = self._plain.in_order()
+        self._again = self._refuse_doubled()
+
+    def __iter__(self) -> Iterator[Member]:
+        for row, size in enumerate(self._sizes):
+            if row not in self._again:
+                yield Member(self._name(row), size, self._problems.get(row, ""))
+
+    def find(self, name: str) -> tuple[int, int]:
+        """Return which of the files found a member is that may be read, and its size. Raises KeyError."""
+        row = self._by_name[self._plain.find(_spelled(plain_name(name)), self._by_name)]
+        if row in self._problems or self._name(row) != name:
+            raise KeyError(name)
+        return row, self._sizes[row]
+
+    @property
+    def size_bytes(self) -> int:
+        """How much they take in memory, beside those few that are not plain."""
+        ordered = 0 if isinstance(self._by_name, range) else 8 * len(self._sizes)
+        return self._plain.size_bytes + 8 * len(self._sizes) + ordered
+
+    def _name(self, row: int) -> str:
+        return self._named.get(row) or self._plain[row].decode("utf-8", "surrogatepass")
+
+    def _refuse_doubled(self) -> set[int]:
+        """Refuse members of one name together; return all but the first of each."""
+        first: dict[int, int] = {}
+        for one, other in self._plain.doubled(self._by_name):
+            first[other] = first.get(one, one)
+        for row, count in Counter(first.values()).items():
+            self._problems.setdefault(row, f"{count + 1} members have this name")
+        return set(first)
+
+
+def _spelled(name: str) -> bytes:
+    return name.encode("utf-8", "surrogatepass")
 
 
 def is_archive(path: str | os.PathLike[str]) -> bool:
@@ -90,7 +158,9 @@ def read_member(archive: Archive, name: str) -> bytes:
 
 def plain_name(name: str) -> str:
     """Return a member's name without `./` and doubled slashes, in NFC: by this it must be unique."""
-    return unicodedata.normalize("NFC", str(PurePosixPath(name)))
+    parts = name.split("/")
+    # A path is made only where it says something else: it interns all of its parts, for a million members too.
+    return unicodedata.normalize("NFC", str(PurePosixPath(name)) if "" in parts or "." in parts else name)
 
 
 def name_problem(name: str) -> str:
@@ -112,24 +182,6 @@ def name_problem(name: str) -> str:
     return "" if name.strip("./") else "its name is empty"
 
 
-def _checked(found: Iterable[tuple[str, int, str]]) -> tuple[Member, ...]:
-    """Add the problems that a name or size alone shows; members of one name are refused together, as one."""
-    first: dict[str, Member] = {}
-    counts: Counter[str] = Counter()
-    for name, size, problem in found:
-        plain = plain_name(name)
-        counts[plain] += 1
-        if size > MAX_MEMBER_BYTES:
-            problem = problem or f"it unpacks to {size} bytes, at most {MAX_MEMBER_BYTES} are read"
-        first.setdefault(plain, Member(name, size, name_problem(name) or problem))
-    return tuple(
-        member._replace(problem=member.problem or f"{counts[plain]} members have this name")
-        if counts[plain] > 1
-        else member
-        for plain, member in first.items()
-    )
-
-
 # --- zip ------------------------------------------------------------------------------------------
 
 
@@ -137,13 +189,13 @@ class _Zip:
     def __init__(self, stored: _Stored) -> None:
         # ZipFile shares one handle between readers under a lock of its own.
         self._file = zipfile.ZipFile(_Window(stored, 0, stored.size))
-        infos = [info for info in self._file.infolist() if not info.is_dir()]
-        self.members = _checked((info.orig_filename, info.file_size, _zip_problem(info)) for info in infos)
-        safe = {member.name for member in self.members if not member.problem}
-        self._infos = {info.orig_filename: info for info in infos if info.orig_filename in safe}
+        self._infos = [info for info in self._file.infolist() if not info.is_dir()]
+        self.members = Members((info.orig_filename, info.file_size, _zip_problem(info)) for info in self._infos)
+        self.held_bytes = self.members.size_bytes + _ZIP_INFO_BYTES * len(self._infos)
 
     def open(self, name: str) -> BinaryIO:
-        return cast(BinaryIO, self._file.open(self._infos[name]))
+        row, _ = self.members.find(name)
+        return cast(BinaryIO, self._file.open(self._infos[row]))
 
 
 def _zip_problem(info: zipfile.ZipInfo) -> str:
@@ -164,13 +216,20 @@ class _Tar:
     def __init__(self, unpacked: _Stored | _Unpacked) -> None:
         self._bytes = unpacked
         with tarfile.open(fileobj=_Window(unpacked, 0, None), mode="r:") as tar:
-            infos = [info for info in tar if not info.isdir()]
-        self.members = _checked((info.name, info.size, _tar_problem(info)) for info in infos)
-        safe = {member.name for member in self.members if not member.problem}
-        self._places = {info.name: (info.offset_data, info.size) for info in infos if info.name in safe}
+            self._offsets = array("Q")
+            self.members = Members(self._files(tar))
+        self.held_bytes = self.members.size_bytes + self._offsets.itemsize * len(self._offsets)
 
     def open(self, name: str) -> BinaryIO:
-        return cast(BinaryIO, _Window(self._bytes, *self._places[name]))
+        row, size = self.members.find(name)
+        return cast(BinaryIO, _Window(self._bytes, self._offsets[row], size))
+
+    def _files(self, tar: tarfile.TarFile) -> Iterator[tuple[str, int, str]]:
+        while (info := tar.next()) is not None:
+            tar.members = []  # type: ignore[attr-defined]  # else it remembers a kilobyte of each
+            if not info.isdir():
+                self._offsets.append(info.offset_data)
+                yield info.name, info.size, _tar_problem(info)
 
 
 def _tar_problem(info: tarfile.TarInfo) -> str:
@@ -293,7 +352,9 @@ class _Unpacked:
         with self._lock:
             if cursor.offset < self._points[-1].offset + self._stride:
                 return
-            self._points.append(cursor.copy())
+            # Not what it has read and unpacked: that takes fifteen times as much, and is read again.
+            end, unread = cursor.offset + len(cursor.block), cursor.packed_at - len(cursor.packed)
+            self._points.append(_Point(end, cursor.inflate.copy(), unread))
             if len(self._points) > _MAX_POINTS:
                 self._points = self._points[::2]
                 self._stride *= 2

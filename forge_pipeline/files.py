@@ -21,6 +21,8 @@ NAMELESS = "this file"
 """What an operator is told as a file's name: a result is recorded under the content, which may have many names."""
 
 _MAX_OPEN_ARCHIVES = 16
+# A list of members is read once and then held; beyond so many bytes only that of the archive used last.
+_MAX_HELD_BYTES = 32 << 20
 # A file whose time stamp is not clearly older than the moment we read it may have changed since within one tick of
 # the file system's clock ("racily clean", as git says); 20 ms covers Linux' 4 to 10 ms. File systems that stamp whole
 # seconds (FAT: every two) show it by a zero fraction.
@@ -163,12 +165,19 @@ class _OpenArchives:
         with self._lock:
             slot = self._slots.pop(key, None) or _Slot()
             self._slots[key] = slot
-            while len(self._slots) > _MAX_OPEN_ARCHIVES:
-                del self._slots[next(iter(self._slots))]
         with slot.lock:
             if slot.archive is None:
-                slot.archive = open_archive(path)
+                try:
+                    slot.archive = open_archive(path)
+                finally:
+                    self._let_go()
             return identity, slot.archive
+
+    def _let_go(self) -> None:
+        with self._lock:
+            held = [slot.archive.held_bytes if slot.archive is not None else 0 for slot in self._slots.values()]
+            while len(self._slots) > _MAX_OPEN_ARCHIVES or (len(held) > 1 and sum(held) > _MAX_HELD_BYTES):
+                del self._slots[next(iter(self._slots))], held[0]
 
 
 _OPEN = _OpenArchives()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -216,13 +217,13 @@ class Session:
         sources = {step: self._read_from(step) for step in self.scheduler.datasets.listings}
         check_export_paths(exports, sources)
 
-    def _read_from(self, step: str) -> list[Path]:
+    def _read_from(self, step: str) -> Iterable[Path]:
         """Name all that a source reads: the folders that it searches, and the files that it found."""
         from forge_pipeline.run.sources import finder
 
-        found = {found.entry.location.path for found in self.scheduler.datasets.listings[step]}
+        found = map(Path, self.scheduler.datasets.listings[step].entries.paths())
         roots = finder(self.graph[step], self.scheduler.bench).roots(self.options.directory)
-        return [*roots, *map(Path, sorted(found))]
+        return itertools.chain(roots, found)
 
     # --- the lock -------------------------------------------------------------------------------
 
@@ -256,7 +257,7 @@ class Session:
         return Lock(
             recipe=self.graph.digest,
             sources={
-                step: LockedSource(len(listing), digest_of(self.graph[step], listing))
+                step: LockedSource(len(listing), ledgers[step].inputs_digest or digest_of(self.graph[step], listing))
                 for step, listing in self.scheduler.datasets.listings.items()
             },
             steps={

@@ -173,11 +173,20 @@ class Index:
         )
         return FileRow(*row) if row else None
 
-    def members(self, path: str) -> dict[str, FileRow]:
-        """Return what the members of an archive were when they were last read, by their names."""
-        query = "SELECT member, size, mtime_ns, ctime_ns, inode, seen_ns, digest FROM files WHERE path = ?"
-        cursor = self._file.read(query, spell_path(path))
-        return {read_path(member): FileRow(*row) for member, *row in cursor}
+    def members(self, path: str, first: str) -> dict[str, FileRow]:
+        """Return what the next members of an archive were when they were last read, by their names, in name order.
+
+        Args:
+            path: of the archive.
+            first: the name to begin at.
+        """
+        rows = self._file.read_page(
+            "SELECT member, size, mtime_ns, ctime_ns, inode, seen_ns, digest FROM files "
+            "WHERE path = ? AND member >= ? ORDER BY member",
+            spell_path(path),
+            spell_path(first),
+        )
+        return {read_path(member): FileRow(*row) for member, *row in rows}
 
     def record_file(self, location: Location, row: FileRow) -> None:
         """Remember a file that was read."""

@@ -15,6 +15,8 @@ from forge_pipeline.errors import EnvironmentFault
 INDEX_FORMAT = 1
 _COMMIT_ROWS = 1000
 _PAGE_ROWS = 1000
+# What waits to be written takes memory: whoever makes rows faster than the disk takes them waits, too.
+_WAITING_ROWS = 4 * _COMMIT_ROWS
 _COMMIT_EVERY_S = 0.5
 # Rows written by one statement: SQLite lets go of Python's interpreter lock at every step, and to get it back from a
 # busy worker costs more than the row. No statement has more values than the 999 of an old SQLite.
@@ -104,7 +106,10 @@ class IndexFile:
     def put(self, statement: str, values: tuple[Any, ...] = (), name: str = "") -> None:
         """Hand a change to the writer."""
         self._queue.put(Change(statement, values, name))
-        if self._queue.qsize() >= _COMMIT_ROWS:
+        waiting = self._queue.qsize()
+        if waiting >= _WAITING_ROWS:
+            self._wait_for_writer()
+        elif waiting >= _COMMIT_ROWS:
             self._due.set()
 
     def flush(self) -> None:
@@ -113,9 +118,7 @@ class IndexFile:
         Raises:
             EnvironmentFault: it could not be (the disk is full).
         """
-        done = threading.Event()
-        self._tell_writer(done)
-        done.wait()
+        self._wait_for_writer()
         self.raise_fault()
 
     def raise_fault(self) -> None:
@@ -135,6 +138,11 @@ class IndexFile:
         for connection in self._connections:
             connection.close()
         self._connections.clear()
+
+    def _wait_for_writer(self) -> None:
+        done = threading.Event()
+        self._tell_writer(done)
+        done.wait()
 
     def _tell_writer(self, item: threading.Event | None) -> None:
         """Give the writer an event to set when all before it is committed, or None to end."""

@@ -14,7 +14,7 @@ from forge_pipeline.compiled import Doing, Graph, InputRef, Node
 from forge_pipeline.digest import canonical_json, digest_chunks, digest_json
 from forge_pipeline.errors import BrokenPromise, ForgeError, RunFailed
 from forge_pipeline.run.ledger import Ledger
-from forge_pipeline.run.sources import Found
+from forge_pipeline.run.listing import Listing
 from forge_pipeline.sample import Fields, Json, Link, Location, Sample
 from forge_pipeline.task import FILE_KIND, ranked, through
 from forge_pipeline.walk import DEVICE
@@ -25,12 +25,11 @@ class Datasets:
     """What the steps of a run have come to, read from the index."""
 
     def __init__(self, graph: Graph, index: Index, ledgers: Mapping[str, Ledger]) -> None:
-        self.listings: dict[str, list[Found]] = {}
+        self.listings: dict[str, Listing] = {}
         """By source: the files found in this run."""
         self._graph = graph
         self._index = index
         self._ledgers = ledgers
-        self._locations: dict[str, dict[str, Location]] = {}
 
     # --- rows -----------------------------------------------------------------------------------
 
@@ -120,19 +119,13 @@ class Datasets:
     def location_of(self, sample: Sample) -> Location:
         """Say where the source file of a sample lies now."""
         source = sample.trail[0].step
-        return self._places(source)[f"{source}/{sample.trail[0].fields['source.path']}"]
+        return self.listings[source].location(sample.trail[0].fields["source.path"])
 
     def _placed(self, step: str, sample: Sample) -> Sample:
         """A source's files are where they were listed in this run, not where they were when a row was written."""
         if step not in self.listings:
             return sample
-        return replace(sample, location=self._places(step)[sample.key])
-
-    def _places(self, step: str) -> dict[str, Location]:
-        if step not in self._locations:
-            listing = self.listings[step]
-            self._locations[step] = {f"{step}/{found.entry.name}": found.entry.location for found in listing}
-        return self._locations[step]
+        return replace(sample, location=self.listings[step].location(sample.key.removeprefix(f"{step}/")))
 
     # --- digests --------------------------------------------------------------------------------
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import heapq
+import itertools
+from operator import itemgetter
 from pathlib import Path
 
 from forge_pipeline.bench import Bench
 from forge_pipeline.cache.index import Index
-from forge_pipeline.cache.index_rows import DatasetRow
+from forge_pipeline.cache.index_rows import DatasetRow, RejectRow
 from forge_pipeline.compiled import Graph, Node
 from forge_pipeline.reuse import StepDecision, decide_step
 from forge_pipeline.run.datasets import Datasets
@@ -65,6 +67,7 @@ class Opening:
         ledger = self._ledgers[node.id]
         if node.shape == "source":
             inputs = listing_digest(node, self._datasets.listings[node.id])
+            ledger.inputs_digest = inputs or ""
         else:
             inputs = self._datasets.inputs_digest(node)
         known = self._index.find_dataset(node.id, node.doing.digest, inputs) if inputs and node.cached else None
@@ -94,16 +97,26 @@ class Opening:
         return [f"'{ref.step}' differs" for ref in refs if self._ledgers[ref.step].walked]
 
     def _listing_reasons(self, node: Node, before: DatasetRow) -> list[str]:
-        was = {row.key: row.fields.get("source.digest") for row in self._index.samples(before.id)}
-        for row in self._index.rejects(before.id, node.id):
-            was[row.key] = row.trail[0].fields.get("source.digest") if row.trail else None
-        now = {f"{node.id}/{found.entry.name}": found.digest for found in self._datasets.listings[node.id]}
-        counted: Mapping[str, int] = {
-            "new": sum(key not in was for key in now),
-            "changed": sum(key in was and was[key] != digest for key, digest in now.items()),
-            "removed": sum(key not in now for key in was),
-        }
+        listing = self._datasets.listings[node.id]
+        names = (f"{node.id}/{name}" for name in listing.entries.names())
+        rows = ((row.key, "was", row.fields.get("source.digest")) for row in self._index.samples(before.id))
+        rejects = ((row.key, "was", _file_digest(row)) for row in self._index.rejects(before.id, node.id))
+        now = ((name, "now", digest) for name, digest in zip(names, listing.digests(), strict=True))
+        counted = {"new": 0, "changed": 0, "removed": 0}
+        # All come in key order: a source of a million files is compared without a table of them.
+        for _, same in itertools.groupby(heapq.merge(rows, rejects, now, key=itemgetter(0)), key=itemgetter(0)):
+            digests = {when: digest for _, when, digest in same}
+            if "was" not in digests:
+                counted["new"] += 1
+            elif "now" not in digests:
+                counted["removed"] += 1
+            elif digests["was"] != digests["now"]:
+                counted["changed"] += 1
         return [f"{count} {word} input{'s' if count > 1 else ''}" for word, count in counted.items() if count]
 
     def _last(self, step: str) -> DatasetRow | None:
         return self._index.dataset(self._before[step]) if step in self._before else None
+
+
+def _file_digest(row: RejectRow) -> str | None:
+    return row.trail[0].fields.get("source.digest") if row.trail else None

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 from forge_pipeline.compiled import Graph, Node
 from forge_pipeline.errors import CommandError
-from forge_pipeline.finder import Entry
+from forge_pipeline.run.listing import Entries
 from forge_pipeline.task import waits_for_all
 
 _SUGGESTED_AMONG = 10_000
-_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,28 +27,28 @@ class Part:
     shard: tuple[int, int] | None = None
     only: str = ""
 
-    def take(self, step: str, entries: Sequence[Entry]) -> list[Entry]:
-        """Return this part of a source's entries, which come in name order."""
-        taken = list(entries[: self.first])
+    def take(self, step: str, entries: Entries) -> Entries:
+        """Return this part of a source's entries."""
+        taken = entries.part(slice(self.first))
         if self.shard is not None:
-            taken = split(taken, *self.shard)
+            taken = taken.part(share(len(taken), *self.shard))
         if self.only:
-            taken = [entry for entry in taken if stands_on(self.only, f"{step}/{entry.name}")]
+            taken = taken.only(lambda name: stands_on(self.only, f"{step}/{name}"))
         return taken
 
 
-def split(items: Sequence[_Item], number: int, count: int) -> list[_Item]:
-    """Return one of `count` contiguous parts that differ by at most one item: the first n % count have one more.
+def share(size: int, number: int, count: int) -> slice:
+    """Cut out one of `count` contiguous parts of `size` items: the first `size % count` parts have one item more.
 
     Args:
         number: from 1 to `count`.
 
-    >>> [split("abcdefgh", number, 3) for number in (1, 2, 3)]
-    [['a', 'b', 'c'], ['d', 'e', 'f'], ['g', 'h']]
+    >>> ["abcdefgh"[share(8, number, 3)] for number in (1, 2, 3)]
+    ['abc', 'def', 'gh']
     """
-    base, longer = divmod(len(items), count)
+    base, longer = divmod(size, count)
     start = (number - 1) * base + min(number - 1, longer)
-    return list(items[start : start + base + (number <= longer)])
+    return slice(start, start + base + (number <= longer))
 
 
 def stands_on(key: str, entry_key: str) -> bool:
@@ -58,7 +56,7 @@ def stands_on(key: str, entry_key: str) -> bool:
     return key == entry_key or key.startswith(f"{entry_key}/")
 
 
-def no_such_entry(key: str, entries: Mapping[str, Sequence[Entry]]) -> CommandError:
+def no_such_entry(key: str, entries: Mapping[str, Entries]) -> CommandError:
     """Say that no source has what a sample key stands on.
 
     Args:
@@ -66,7 +64,7 @@ def no_such_entry(key: str, entries: Mapping[str, Sequence[Entry]]) -> CommandEr
     """
     from forge_pipeline.recipe.suggest import suggest
 
-    names = [f"{step}/{entry.name}" for step, listed in entries.items() for entry in listed]
+    names = [f"{step}/{name}" for step, listed in entries.items() for name in listed.names()]
     near = suggest(key, names) if len(names) <= _SUGGESTED_AMONG else ""
     steps = ", ".join(f"'{step}/...'" for step in entries)
     return CommandError(

@@ -168,9 +168,10 @@ class Scheduler:
 
     def _files(self, node: Node) -> Iterator[Sample]:
         """Name each file by its bytes and hand it on; what cannot be read is a failure, and the run goes on."""
-        for found in self.datasets.listings[node.id]:
+        listing = self.datasets.listings[node.id]
+        for at, found in enumerate(listing):
             if found.digest is None and not found.fault:
-                identify(found, self.index)
+                found = identify(listing, at, self.index)
             if found.fault:
                 self.recorder.enter(node.id)
                 reason = "unsafe_name" if found.entry.problem else "unreadable"
@@ -304,7 +305,7 @@ class Scheduler:
         ledger.rows_digest = self.datasets.rows_digest(node.id)
         ledger.rejects_digest = self.datasets.rejects_digest(node.id)
         if node.shape == "source":
-            inputs = digest_of(node, self.datasets.listings[node.id])
+            inputs = ledger.inputs_digest = digest_of(node, self.datasets.listings[node.id])
         else:
             inputs = self.datasets.inputs_digest(node) or ""
         if not (ledger.lasting and node.cached) or self.settings.dry:

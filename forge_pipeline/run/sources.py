@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,22 +18,10 @@ from forge_pipeline.finder import Entry, Finder
 from forge_pipeline.guard import guarded
 from forge_pipeline.registry import load_class
 from forge_pipeline.reuse import decide_action
+from forge_pipeline.run.listing import Entries, Found, Listing
 from forge_pipeline.sample import Link, Location, Sample
 from forge_pipeline.shapes import Source
 from forge_pipeline.task import FILE_KIND, Result
-
-
-class Found:
-    """One listed file. Its digest is known at once, or asked for by `identify`."""
-
-    __slots__ = ("digest", "entry", "fault", "identity")
-
-    def __init__(self, entry: Entry, digest: str | None, identity: Identity | None) -> None:
-        self.entry = entry
-        self.digest = digest
-        self.identity = identity
-        """What told the file apart when its digest was true."""
-        self.fault = entry.problem
 
 
 def finder(node: Node, bench: Bench) -> Finder | Source:
@@ -47,23 +34,25 @@ def finder(node: Node, bench: Bench) -> Finder | Source:
     return operator
 
 
-def list_entries(node: Node, bench: Bench, directory: Path) -> list[Entry]:
+def list_entries(node: Node, bench: Bench, directory: Path) -> Entries:
     """List a source's files in name order."""
     try:
-        entries = sorted(map(_speakable, finder(node, bench).entries(directory)), key=lambda entry: entry.name)
+        entries = Entries(map(_speakable, finder(node, bench).entries(directory)))
     except CommandError as error:
         raise CommandError(f"step '{node.id}', {error.message}", error.hint) from error
-    for one, other in itertools.pairwise(entries):
-        if one.name == other.name:
-            where = f"{one.location} and {other.location}"
-            raise BrokenPromise(f"operator '{node.use}' gave two files one name, '{one.name}': {where}")
+    if (doubled := entries.doubled()) is not None:
+        one, other = doubled
+        where = f"{one.location} and {other.location}"
+        raise BrokenPromise(f"operator '{node.use}' gave two files one name, '{one.name}': {where}")
     return entries
 
 
-def look_up(entries: Iterable[Entry], index: Index) -> list[Found]:
+def look_up(entries: Entries, index: Index) -> Listing:
     """Look at files, and name by their digests those that have not changed since they were read."""
-    look = _Look(index)
-    return [Found(entry, *look.at(entry.location)) for entry in entries]
+    look, listing = _Look(index), Listing(entries)
+    for at, location in enumerate(entries.locations()):
+        listing.note(at, *look.at(location))
+    return listing
 
 
 def _speakable(entry: Entry) -> Entry:
@@ -77,13 +66,15 @@ def _speakable(entry: Entry) -> Entry:
 
 
 class _Look:
-    """Looks what is known of source files; all members of an archive at once, for they mostly come in a row."""
+    """Looks what is known of source files; members of an archive a page at once, for they mostly come in name order."""
 
     def __init__(self, index: Index) -> None:
         self._index = index
         self._identities: dict[str, Identity | None] = {}
         self._archive = ""
         self._members: Mapping[str, FileRow] = {}
+        self._first, self._last = "", ""
+        """All that is known of the archive's members between these names is at hand."""
 
     def at(self, location: Location) -> tuple[str | None, Identity | None]:
         """Return the digest of a file that has not changed since it was read, and what tells it apart now."""
@@ -97,12 +88,17 @@ class _Look:
         return (row.digest if identity == (row.size, row.mtime_ns, row.ctime_ns, row.inode) else None), identity
 
     def _member(self, location: Location) -> FileRow | None:
+        name = location.member or ""
         if location.path not in self._identities:
             self._identities[location.path] = _identity(location.path)
-            self._archive, self._members = location.path, self._index.members(location.path)
-        if location.path != self._archive:  # come back to: one by one, so that no order reads an archive many times
+            self._archive, self._first, self._last = location.path, name, ""
+        if location.path != self._archive or name < self._first:
+            # Come back to: one by one, so that no order of names reads an archive many times.
             return self._index.file(location)
-        return self._members.get(location.member or "")
+        if name > self._last:
+            self._members = self._index.members(self._archive, name)
+            self._first, self._last = name, max(self._members, default=name)
+        return self._members.get(name)
 
 
 def _identity(path: str) -> Identity | None:
@@ -112,18 +108,18 @@ def _identity(path: str) -> Identity | None:
         return None
 
 
-def identify(found: Found, index: Index) -> None:
-    """Read a file that is new or changed, and remember what it is. Sets `fault` where it cannot be read."""
-    location = found.entry.location
+def identify(listing: Listing, at: int, index: Index) -> Found:
+    """Read a file that is new or changed, and remember what it is. It has a fault where it cannot be read."""
+    location = listing.entries.location(at)
     try:
         seen_ns = time.time_ns()
-        found.digest, identity = digest_location(location)
-        if found.identity != identity:  # else the members of an archive share one that is held once
-            found.identity = identity
+        digest, identity = digest_location(location)
     except (OSError, EnvironmentFault, DataError) as error:
-        found.fault = str(error)
-        return
-    index.record_file(location, FileRow(*identity, seen_ns, found.digest))
+        listing.refuse(at, str(error))
+        return listing[at]
+    listing.note(at, digest, identity)
+    index.record_file(location, FileRow(*identity, seen_ns, digest))
+    return listing[at]
 
 
 def file_sample(node: Node, found: Found, bench: Bench, index: Index, run: int) -> Sample:
@@ -159,20 +155,18 @@ def _check_unchanged(found: Found) -> None:
         raise EnvironmentFault(f"{location}: changed while the run was reading it", hint)
 
 
-def listing_digest(node: Node, listing: list[Found]) -> str | None:
+def listing_digest(node: Node, listing: Listing) -> str | None:
     """Name all that a source found: names and contents. None while a file is new, changed or unreadable."""
-    if any(found.digest is None or found.fault for found in listing):
-        return None
-    return digest_of(node, listing)
+    return digest_of(node, listing) if listing.whole else None
 
 
-def digest_of(node: Node, listing: list[Found]) -> str:
+def digest_of(node: Node, listing: Listing) -> str:
     """Name a listing as it is, faults and all."""
     assert node.facts is not None
     return digest_chunks(_spell(node.facts.digest, listing))
 
 
-def _spell(facts_digest: str, listing: list[Found]) -> Iterator[bytes]:
+def _spell(facts_digest: str, listing: Listing) -> Iterator[bytes]:
     yield facts_digest.encode()
-    for found in listing:
-        yield f"\n{found.digest or 'unreadable'} {found.entry.name}".encode("utf-8", "surrogatepass")
+    for digest, name in zip(listing.digests(), listing.entries.spelled(), strict=True):
+        yield b"\n%b %b" % ((digest or "unreadable").encode(), name)

@@ -8,13 +8,14 @@ import os
 import random
 import stat
 import tarfile
+import tracemalloc
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from forge_pipeline import archives
+from forge_pipeline import archives, files
 from forge_pipeline.digest import digest_bytes
 from forge_pipeline.errors import DataError, EnvironmentFault
 from forge_pipeline.files import (
@@ -119,6 +120,56 @@ def test_a_gzip_member_far_back_is_read_without_unpacking_all_before_it(
         assert archives.read_member(tar, name) == data
     # 64 members x (1 MiB stride + 256 KiB member + 2 blocks) would be 112 MiB; from the start each time 520 MiB.
     assert sum(read_before) < 112 << 20
+
+
+def test_a_place_to_unpack_further_from_holds_nothing_that_was_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archives, "_STRIDE_BYTES", 1 << 20)
+    unpacked = archives._Unpacked(archives._Stored(str(pack(tmp_path / "a.tgz", some_members(16, 1 << 20)))))
+    archives._Tar(unpacked)
+    assert len(unpacked._points) > 10
+    assert {(point.block, point.packed) for point in unpacked._points} == {(b"", b"")}
+
+
+def test_a_tar_holds_few_bytes_of_a_member(tmp_path: Path) -> None:
+    count = 5_000
+    path = pack(tmp_path / "a.tar", [(f"{number:07d}.png", b"") for number in range(count)])
+    tracemalloc.start()
+    try:
+        tar = archives.open_archive(str(path))
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert taken / count < 60
+    assert 30 < tar.held_bytes / count < taken / count
+    assert list(tar.members)[count - 1] == ("4999.png".rjust(11, "0"), 0, "")
+
+
+@pytest.mark.parametrize(("held_bytes", "opened"), [(0, "aba"), (1 << 20, "ab")])
+def test_lists_of_members_that_take_too_much_are_let_go_all_but_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held_bytes: int, opened: str
+) -> None:
+    paths = {name: str(pack(tmp_path / f"{name}.tar", [("x.bin", name.encode())])) for name in "ab"}
+    told: list[str] = []
+
+    def counted(path: str) -> archives.Archive:
+        told.append(Path(path).stem)
+        return archives.open_archive(path)
+
+    monkeypatch.setattr(files, "open_archive", counted)
+    monkeypatch.setattr(files, "_MAX_HELD_BYTES", held_bytes)
+    assert [read_location(Location(paths[name], "x.bin")) for name in "aabba"] == [b"a", b"a", b"b", b"b", b"a"]
+    assert "".join(told) == opened
+
+
+def test_an_archive_that_cannot_be_opened_is_let_go_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_OPEN", files._OpenArchives())
+    for number in range(20):
+        (tmp_path / f"{number}.tar").write_bytes(b"no tar")
+        with pytest.raises(DataError):
+            list_members(tmp_path / f"{number}.tar")
+    assert len(files._OPEN._slots) == 16
 
 
 def test_gzip_files_that_follow_one_another_are_one_stream(tmp_path: Path) -> None:
