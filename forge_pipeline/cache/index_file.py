@@ -21,8 +21,10 @@ _COMMIT_EVERY_S = 0.5
 # Rows written by one statement: SQLite lets go of Python's interpreter lock at every step, and to get it back from a
 # busy worker costs more than the row. No statement has more values than the 999 of an old SQLite.
 _STATEMENT_VALUES = 999
-# Keys are random: with the 2 MB and the checkpoint every 4 MB of SQLite, each row wrote more than a page, twice.
-_PRAGMAS = ("cache_size = -8192", "wal_autocheckpoint = 8192")
+# Keys are random: with the 2 MB and the checkpoint every 4 MB of SQLite, each row wrote more than a page, twice. Who
+# reads has its 2 MB: a scan fills any cache and gains nothing by it.
+_CHECKPOINT_PAGES = 8192
+_WRITER_CACHE_KB = 8192
 
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -151,6 +153,7 @@ class IndexFile:
 
     def _write(self) -> None:
         connection = self._connect()
+        connection.execute(f"PRAGMA cache_size = -{_WRITER_CACHE_KB}")
         stopped = False
         while not stopped:
             batch = [self._queue.get()]
@@ -198,8 +201,7 @@ class IndexFile:
         # NORMAL in WAL mode: a power cut may lose the last commits, never the file; what is lost is made again.
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA temp_store = MEMORY")
-        for pragma in _PRAGMAS:
-            connection.execute(f"PRAGMA {pragma}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         return connection
 
     def _create(self) -> bool:
