@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, TypeAlias
 
-from forge_pipeline.archives import Archive, Member, open_archive, read_member
+from forge_pipeline.archives import Archive, Members, open_archive, read_member
 from forge_pipeline.digest import digest_bytes, digest_stream
 from forge_pipeline.errors import EnvironmentFault
 from forge_pipeline.sample import Location
@@ -117,7 +117,7 @@ def is_settled(mtime_ns: int, ctime_ns: int, seen_ns: int) -> bool:
     return max(mtime_ns, ctime_ns) + tick < seen_ns
 
 
-def list_members(path: Path | str) -> list[Member]:
+def list_members(path: Path | str) -> Members:
     """List the files of an archive in its own order: (name, size, problem); a problem says why it must not be read.
 
     Raises:
@@ -125,7 +125,7 @@ def list_members(path: Path | str) -> list[Member]:
         EnvironmentFault: it cannot be read.
     """
     with _told(Location(os.fspath(path))):
-        return list(_OPEN.archive(os.fspath(path)).members)
+        return _OPEN.archive(os.fspath(path)).members
 
 
 @contextlib.contextmanager

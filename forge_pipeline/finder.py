@@ -36,7 +36,7 @@ class Finder(ABC):
 
     @abstractmethod
     def entries(self, directory: Path) -> Iterator[Entry]:
-        """Find the files, sorted by name; relative paths start at `directory`.
+        """Find the files, in any order; relative paths start at `directory`.
 
         Raises CommandError for a path that is not there.
         """

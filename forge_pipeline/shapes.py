@@ -160,7 +160,7 @@ class Source(Operator):
     """What finds the files, where that needs no operator: an unchanged run then imports none of this source's code."""
 
     def entries(self, directory: Path) -> Iterator[Entry]:
-        """Find the files, sorted by name; relative paths start at `directory`. A source without a `finder` says how.
+        """Find the files, in any order; relative paths start at `directory`. A source without a `finder` says how.
 
         Raises CommandError for a path that is not there.
         """

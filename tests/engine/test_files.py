@@ -56,7 +56,7 @@ def some_members(count: int = 5, size: int = 100) -> Members:
 def test_members_are_listed_with_name_and_size_and_read_back(tmp_path: Path, kind: str) -> None:
     members = [*some_members(), ("empty.bin", b""), ("ümlaut a b.c.bin", b"x")]
     path = pack(tmp_path / f"a{kind}", members)
-    assert list_members(path) == [(name, len(data), "") for name, data in members]
+    assert list(list_members(path)) == [(name, len(data), "") for name, data in members]
     for name, data in members:
         location = Location(str(path), name)
         assert read_location(location) == data
@@ -192,7 +192,7 @@ EVIL = [
 @pytest.mark.parametrize("kind", KINDS)
 def test_unsafe_names_are_refused_by_name(tmp_path: Path, kind: str) -> None:
     path = pack(tmp_path / f"a{kind}", [("good.png", b"1"), *((name, b"2") for name, _ in EVIL)])
-    assert list_members(path) == [("good.png", 1, ""), *((name, 1, problem) for name, problem in EVIL)]
+    assert list(list_members(path)) == [("good.png", 1, ""), *((name, 1, problem) for name, problem in EVIL)]
     for name, _ in EVIL:
         with pytest.raises(EnvironmentFault) as caught:
             read_location(Location(str(path), name))
@@ -203,7 +203,7 @@ def test_unsafe_names_are_refused_by_name(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_members_of_one_name_are_all_refused(tmp_path: Path, kind: str) -> None:
     path = pack(tmp_path / f"a{kind}", [("a.png", b"1"), ("b.png", b"2"), ("./a.png", b"3"), ("a.png", b"4")])
-    assert list_members(path) == [("a.png", 1, "3 members have this name"), ("b.png", 1, "")]
+    assert list(list_members(path)) == [("a.png", 1, "3 members have this name"), ("b.png", 1, "")]
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_links_and_devices_in_a_tar_are_refused(tmp_path: Path, kind: bytes, pro
         info = tarfile.TarInfo("a.png")
         info.type, info.linkname = kind, "/etc/passwd"
         tar.addfile(info)
-    assert list_members(path) == [("a.png", 0, problem)]
+    assert list(list_members(path)) == [("a.png", 0, problem)]
 
 
 def test_a_symbolic_link_in_a_zip_is_refused(tmp_path: Path) -> None:
@@ -229,7 +229,7 @@ def test_a_symbolic_link_in_a_zip_is_refused(tmp_path: Path) -> None:
     info.external_attr = (stat.S_IFLNK | 0o777) << 16
     with zipfile.ZipFile(path, "w") as zipped:
         zipped.writestr(info, "/etc/passwd")
-    assert list_members(path) == [("a.png", 11, "it is a symbolic link")]
+    assert list(list_members(path)) == [("a.png", 11, "it is a symbolic link")]
 
 
 def _patched(path: Path, old: bytes, new: bytes) -> Path:
@@ -241,7 +241,7 @@ def _patched(path: Path, old: bytes, new: bytes) -> Path:
 
 def test_a_name_with_nul_in_a_zip_is_refused(tmp_path: Path) -> None:
     path = _patched(pack(tmp_path / "a.zip", [("a.pngX.png", b"1")]), b"a.pngX.png", b"a.png\0.png")
-    assert list_members(path) == [("a.png\0.png", 1, "its name holds a NUL")]
+    assert list(list_members(path)) == [("a.png\0.png", 1, "its name holds a NUL")]
 
 
 def test_an_encrypted_member_is_refused(tmp_path: Path) -> None:
@@ -249,7 +249,7 @@ def test_an_encrypted_member_is_refused(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[data.index(b"PK\x01\x02") + 8] |= 1
     path.write_bytes(data)
-    assert list_members(path) == [("a.png", 1, "it is encrypted")]
+    assert list(list_members(path)) == [("a.png", 1, "it is encrypted")]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -259,7 +259,7 @@ def test_a_member_that_unpacks_to_too_much_is_refused(
     monkeypatch.setattr(archives, "MAX_MEMBER_BYTES", 1000)
     path = pack(tmp_path / f"a{kind}", [("bomb.png", bytes(1001)), ("good.png", bytes(1000))])
     problem = "it unpacks to 1001 bytes, at most 1000 are read"
-    assert list_members(path) == [("bomb.png", 1001, problem), ("good.png", 1000, "")]
+    assert list(list_members(path)) == [("bomb.png", 1001, problem), ("good.png", 1000, "")]
 
 
 def test_a_zip_member_that_holds_more_than_it_declares_is_damaged(tmp_path: Path) -> None:
@@ -312,7 +312,7 @@ def test_an_archive_that_changed_is_listed_anew(tmp_path: Path) -> None:
     path = pack(tmp_path / "a.zip", [("a.png", b"1")])
     assert read_location(Location(str(path), "a.png")) == b"1"
     pack(path, [("b.png", b"22")])
-    assert list_members(path) == [("b.png", 2, "")]
+    assert list(list_members(path)) == [("b.png", 2, "")]
 
 
 def test_a_missing_file_is_the_machines_fault_and_is_named(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ class PathFinder(Finder):
 
     def entries(self, directory: Path) -> Iterator[Entry]:
         """Find the files; see `find` for their names."""
-        yield from find(self._paths(), directory, self._search())
+        return find(self._paths(), directory, self._search())
 
     def roots(self, directory: Path) -> Sequence[Path]:
         """Name the folders that are searched."""
@@ -82,8 +82,10 @@ class PathFinder(Finder):
         return Search(self.operator, self.what, self.suffixes, self.params["include"], self.params["exclude"])
 
 
-def find(paths: Sequence[str], directory: Path, search: Search) -> list[Entry]:
-    """Find every file that the paths mean, each once, sorted by name.
+def find(paths: Sequence[str], directory: Path, search: Search) -> Iterator[Entry]:
+    """Find every file that the paths mean, each once, in any order.
+
+    Those of one path are given as they are met, since a folder may hold a million: what is wrong is found on the way.
 
     The name of a file is its path relative to the folder, archive or glob's folder that named it (POSIX, NFC). With
     several paths each name starts with its own path's last folder name, or a single file's name alone; a label that
@@ -95,18 +97,10 @@ def find(paths: Sequence[str], directory: Path, search: Search) -> list[Entry]:
     """
     if not paths:
         raise CommandError(f"{search.operator}: path is an empty list, expected at least one path")
-    found: dict[Location, Entry] = {}
-    used: set[str] = set()
-    for path in paths:
-        try:
-            label, entries = _find_one(path, directory, search)
-        except OSError as error:
-            raise EnvironmentFault(f"{error.filename}: cannot be read ({(error.strerror or '').lower()})") from error
-        if len(paths) > 1:
-            entries = _labelled(entries, label, used)
-        for entry in entries:
-            found.setdefault(entry.location, entry)
-    return sorted(found.values(), key=lambda entry: entry.name)
+    try:
+        yield from _find_one(paths[0], directory, search)[1] if len(paths) == 1 else _find_all(paths, directory, search)
+    except OSError as error:
+        raise EnvironmentFault(f"{error.filename}: cannot be read ({(error.strerror or '').lower()})") from error
 
 
 def roots(paths: Sequence[str], directory: Path, search: Search) -> list[Path]:
@@ -139,20 +133,31 @@ def matches(name: str, pattern: str) -> bool:
 # --- one path -------------------------------------------------------------------------------------
 
 
-def _find_one(path: str, directory: Path, search: Search) -> tuple[str, list[Entry]]:
+def _find_all(paths: Sequence[str], directory: Path, search: Search) -> Iterator[Entry]:
+    found: set[Location] = set()
+    used: set[str] = set()
+    for path in paths:
+        label, entries = _find_one(path, directory, search)
+        for entry in _labelled(entries, label, used):
+            if entry.location not in found:
+                found.add(entry.location)
+                yield entry
+
+
+def _find_one(path: str, directory: Path, search: Search) -> tuple[str, Iterator[Entry]]:
     """Return the label of a path and its files; a file named by itself has an empty label."""
     place = _place(path, directory, search)
     if place.is_file() and is_archive(place):
         ending = next(suffix for suffix in ARCHIVE_SUFFIXES if place.name.lower().endswith(suffix))
-        return _nfc(place.name[: -len(ending)]), _not_empty(_in_archive(place, search), path, search)
+        return _nfc(place.name[: -len(ending)]), _named(lambda: _in_archive(place, search), path, search)
     if place.is_file():
-        return "", [Entry(_nfc(place.name), Location(str(place)))]
+        return "", iter([Entry(_nfc(place.name), Location(str(place)))])
     if place.is_dir():
-        return _label(path), _not_empty(list(_walk(place, search.wants)), path, search)
+        return _label(path), _named(lambda: _walk(place, search.wants), path, search)
     if _MAGIC.search(path):
         base, pattern = _split_glob(place)
         if base.is_dir():
-            return _label(path), _not_empty(_in_glob(base, pattern, search), path, search)
+            return _label(path), _named(lambda: _in_glob(base, pattern, search), path, search)
         place = base
     raise CommandError(
         f"{search.operator}: path '{path}' is not there, expected a file, a folder, a glob or an archive",
@@ -181,33 +186,30 @@ def _split_glob(place: Path) -> tuple[Path, str]:
     return Path(*parts[:first]), "/".join(parts[first:])
 
 
-def _in_glob(base: Path, pattern: str, search: Search) -> list[Entry]:
+def _in_glob(base: Path, pattern: str, search: Search) -> Iterator[Entry]:
     expression = _expression(pattern)
     archives = pattern.lower().endswith(ARCHIVE_SUFFIXES)
 
     def wants(name: str) -> bool:
         return _matches_part(name, expression) and (search.wants(name) or (archives and is_archive(name)))
 
-    entries: list[Entry] = []
     for entry in _walk(base, wants):
         if is_archive(entry.name) and not entry.problem:
             inside = _in_archive(Path(entry.location.path), search)
-            entries += [replace(member, name=f"{entry.name}/{member.name}") for member in inside]
+            yield from (replace(member, name=f"{entry.name}/{member.name}") for member in inside)
         else:
-            entries.append(entry)
-    return entries
+            yield entry
 
 
-def _in_archive(path: Path, search: Search) -> list[Entry]:
+def _in_archive(path: Path, search: Search) -> Iterator[Entry]:
     try:
         members = list_members(path)
     except DataError as error:
         raise CommandError(f"{search.operator}: {error.message}") from error
-    return [
-        Entry(_sayable(plain_name(member.name)), Location(str(path), member.name), member.problem)
-        for member in members
-        if search.wants(plain_name(member.name))
-    ]
+    for member in members:
+        name = plain_name(member.name)
+        if search.wants(name):
+            yield Entry(_sayable(name), Location(str(path), member.name), member.problem)
 
 
 def _walk(folder: Path, wants: Callable[[str], bool]) -> Iterator[Entry]:
@@ -239,25 +241,38 @@ def _file_problem(item: os.DirEntry[str], root: str) -> str:
 # --- names ----------------------------------------------------------------------------------------
 
 
-def _not_empty(entries: list[Entry], path: str, search: Search) -> list[Entry]:
-    if not entries:
+def _named(entries: Callable[[], Iterator[Entry]], path: str, search: Search) -> Iterator[Entry]:
+    """Spell names in NFC, where no other file has that name; there is at least one."""
+    others: list[Entry] = []
+    empty = True
+    for entry in entries():
+        empty = False
+        if entry.name.isascii():  # NFC already
+            yield entry
+        else:
+            others.append(entry)
+    if empty:
         filtered = " that passes include and exclude" if search.include or search.exclude else ""
         raise CommandError(
             f"{search.operator}: path '{path}' holds no {search.what}{filtered}, "
             f"expected at least one file that ends in {', '.join(sorted(search.suffixes))}"
         )
     # Two names that differ only in how accents are spelled stay as they are: joined they would be one.
-    counts = Counter(_nfc(entry.name) for entry in entries)
-    return [replace(entry, name=_nfc(entry.name)) if counts[_nfc(entry.name)] == 1 else entry for entry in entries]
+    counts = Counter(_nfc(entry.name) for entry in others)
+    if any(name.isascii() for name in counts):  # of the sign for Kelvin NFC is the letter K: look for such names again
+        counts.update({entry.name for entry in entries()} & counts.keys())
+    for entry in others:
+        yield replace(entry, name=_nfc(entry.name)) if counts[_nfc(entry.name)] == 1 else entry
 
 
-def _labelled(entries: list[Entry], label: str, used: set[str]) -> list[Entry]:
+def _labelled(entries: Iterator[Entry], label: str, used: set[str]) -> Iterator[Entry]:
     """Put a path's label before its names; `used` holds the labels given before."""
     if label:
         label = _fresh(label, "", used)
-        return [replace(entry, name=f"{label}/{entry.name}") for entry in entries]
-    name = PurePosixPath(entries[0].name)
-    return [replace(entries[0], name=_fresh(name.stem, name.suffix, used))]
+        return (replace(entry, name=f"{label}/{entry.name}") for entry in entries)
+    (entry,) = entries
+    name = PurePosixPath(entry.name)
+    return iter([replace(entry, name=_fresh(name.stem, name.suffix, used))])
 
 
 def _fresh(stem: str, suffix: str, used: set[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tarfile
+import tracemalloc
 import unicodedata
 import zipfile
 from pathlib import Path
@@ -17,7 +18,8 @@ from forge_steps.read.images import ImagesParams, ReadImages
 
 
 def entries(directory: Path, path: str | list[str], **params: list[str]) -> list[Entry]:
-    return list(ReadImages(ImagesParams(path=path, **params)).entries(directory))
+    """List what is found in name order, as the engine does."""
+    return sorted(ReadImages(ImagesParams(path=path, **params)).entries(directory), key=lambda entry: entry.name)
 
 
 def names(directory: Path, path: str | list[str], **params: list[str]) -> list[str]:
@@ -62,6 +64,29 @@ def test_names_are_nfc_and_two_spellings_of_one_name_stay_apart(tmp_path: Path) 
     assert names(tmp_path, "p") == ["\u00e9.png"]
     make(tmp_path, "p/\u00e9.png")
     assert names(tmp_path, "p") == sorted(["e\u0301.png", "\u00e9.png"])
+
+
+def test_a_name_whose_nfc_is_plain_stays_apart_from_the_plain_one(tmp_path: Path) -> None:
+    make(tmp_path, "p/\u212a.png", "q/\u212a.png", "q/K.png")
+    assert names(tmp_path, "p") == ["K.png"]
+    assert names(tmp_path, "q") == ["K.png", "\u212a.png"]
+
+
+@pytest.mark.parametrize("path", ["p", "p/*.png", "p.tar"])
+def test_many_files_are_not_held_while_they_are_found(tmp_path: Path, path: str) -> None:
+    count = 2_000
+    make(tmp_path, *(f"p/{number:05d}.png" for number in range(count)))
+    with tarfile.open(tmp_path / "p.tar", "w") as tar:
+        tar.add(tmp_path / "p", "p")
+    found = ReadImages(ImagesParams(path=path)).entries(tmp_path)
+    next(found)
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in found) == count - 1
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most / count < 60
 
 
 def test_a_name_that_is_no_utf_8_is_a_problem_of_that_file(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def test_a_folder_is_searched_for_video_suffixes_in_any_case(tmp_path: Path) -> 
     for name in ("b.MP4", "a.mkv", "sub/c.webm", "note.txt", "photo.jpg", ".hidden.mp4"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
-    assert [entry.name for entry in videos(".").entries(tmp_path)] == ["a.mkv", "b.MP4", "sub/c.webm"]
+    assert sorted(entry.name for entry in videos(".").entries(tmp_path)) == ["a.mkv", "b.MP4", "sub/c.webm"]
     chosen = videos(".", include=["*.mkv", "*.webm"], exclude=["sub/**"])
     assert [entry.name for entry in chosen.entries(tmp_path)] == ["a.mkv"]
 
