@@ -1,4 +1,4 @@
-"""Many names in one block of bytes: of a million files, each takes its own length and eight bytes."""
+"""Many names in one block of bytes: of a million files, each takes its own length and four bytes."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 
+_NARROW_MAX = (1 << 32) - 1
+
 
 class Names:
     """Names in the order in which they came."""
 
     def __init__(self) -> None:
         self._block = bytearray()
-        self._ends = array("Q", [0])
+        self._ends = array("I", [0])
         self._last = b""
         self._ascending = True
 
@@ -28,6 +30,8 @@ class Names:
         self._ascending = self._ascending and (self._last < name or not len(self))
         self._last = name
         self._block += name
+        if len(self._block) > _NARROW_MAX and self._ends.typecode == "I":
+            self._ends = array("Q", self._ends)
         self._ends.append(len(self._block))
 
     def in_order(self) -> Sequence[int]:

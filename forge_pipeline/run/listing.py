@@ -25,7 +25,7 @@ class _Stem(NamedTuple):
 
 
 class Entries:
-    """Entries in name order, or some of them. An entry takes its name's bytes and 12 more, where objects take 300."""
+    """Entries in name order, or some of them. An entry takes its name's bytes and 8 more, where objects take 300."""
 
     def __init__(self, found: Iterable[Entry]) -> None:
         """Hold what a source found; what does not come in name order is put into it."""

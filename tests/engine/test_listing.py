@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from forge_pipeline import names as names_module
 from forge_pipeline.files import Identity
 from forge_pipeline.finder import Entry
 from forge_pipeline.run.listing import Entries, Found, Listing
@@ -76,6 +77,15 @@ def test_files_on_disk_are_named_once_where_they_stand_side_by_side() -> None:
     places = [Location("a.tar", "1"), Location("a.tar", "2"), Location("x/3"), Location("a.tar", "4")]
     held = Entries(Entry(str(at), place) for at, place in enumerate(places))
     assert list(held.paths()) == ["a.tar", "x/3", "a.tar"]
+
+
+def test_names_of_more_than_four_gigabytes_have_wider_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(names_module, "_NARROW_MAX", 5)
+    held = names_module.Names()
+    for name in (b"abc", b"", b"defg", b"h"):
+        held.append(name)
+    assert [held[at] for at in range(4)] == [b"abc", b"", b"defg", b"h"]
+    assert held.size_bytes == 8 + 5 * 8
 
 
 def listing(count: int) -> Listing:
