@@ -199,13 +199,13 @@ class TaskSubmitted(NamedTuple):
         task: its number in this run.
         step: the step whose samples it takes: where its branch begins.
         samples: how many of them.
-        pixels_bytes: the working set that is estimated for it.
+        memory_bytes: the working set that is estimated for it.
     """
 
     task: int
     step: str
     samples: int = 1
-    pixels_bytes: int = 0
+    memory_bytes: int = 0
 
 
 class TaskFinished(NamedTuple):

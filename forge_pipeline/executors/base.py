@@ -17,7 +17,7 @@ class Executor(Protocol):
     """How much work one chunk should be; 0 where a task alone costs nothing to hand over."""
     apart: bool
     """Whether tasks run where the index cannot be asked: what is known goes along with each."""
-    machines: float
+    memory_ratio: float
     """How many times this machine's memory its workers have between them."""
 
     def largest_bytes(self) -> int:

@@ -19,7 +19,7 @@ class InlineExecutor:
     slots = 1
     chunk_s = 0.0
     apart = False
-    machines = 1.0
+    memory_ratio = 1.0
 
     def __init__(self, bench: Bench) -> None:
         self._bench = bench

@@ -25,7 +25,7 @@ _LOOK_EVERY_S = 0.25
 class _Pool(ABC):
     """Threads that take chunks from one line, in the order in which they were submitted."""
 
-    machines = 1.0
+    memory_ratio = 1.0
 
     def __init__(self, workers: int) -> None:
         self.slots = workers

@@ -80,7 +80,7 @@ class RayExecutor:
         self._cores = cores
         self._workers = workers
         self.slots = workers or cores
-        self.machines = 1.0
+        self.memory_ratio = 1.0
         self._cluster: Cluster | None = None
         self._staying: Staying | None = None
         self._setting: Setting | None = None
@@ -191,7 +191,7 @@ class RayExecutor:
         except EnvironmentFault as fault:
             self._give_up(fault)
             return
-        self.machines = self._cluster.machines
+        self.memory_ratio = self._cluster.memory_ratio
         self.slots = self._workers or self._cluster.cores
         for running in list(self._running.values()):
             if self._cluster.lacks(running.room):  # the nodes that had it are gone: Ray would wait for others

@@ -114,7 +114,7 @@ class Cluster:
         self._actor = self._ray.remote(max_restarts=0, max_task_retries=0)(ray_worker.Worker)
         self.nodes: tuple[Room, ...] = ()
         """What each node has that is there."""
-        self.machines = 1.0
+        self.memory_ratio = 1.0
         """How many times the memory of this machine's node all of them have."""
         self._looked_s = -math.inf
         self.look()
@@ -144,7 +144,7 @@ class Cluster:
             raise EnvironmentFault(f"ray: the cluster answers no more: {told[:300]}", "ray status") from error
         self.nodes = tuple(alive.values())
         have = sum(node.memory_bytes for node in self.nodes)
-        self.machines = max(1.0, have / own.memory_bytes) if own.memory_bytes else 1.0
+        self.memory_ratio = max(1.0, have / own.memory_bytes) if own.memory_bytes else 1.0
 
     def look_again(self) -> None:
         """Look at once next time: something happened to a node."""

@@ -63,7 +63,7 @@ _ALONE_KILLED_MAX = 6
 class _Job:
     task: Task | InspectionTask
     keys: Sequence[str]
-    pixels_bytes: int
+    memory_bytes: int
     then: Callable[[Outcome], None]
     losses: int = 0
     expiries: int = 0
@@ -84,7 +84,7 @@ class _ChunkOut:
     """How often it, or what it is a part of, was lost with its worker."""
 
     def __post_init__(self) -> None:
-        self.pixels_bytes = max(job.pixels_bytes for job in self.jobs)
+        self.memory_bytes = max(job.memory_bytes for job in self.jobs)
         """What it needs at its peak: its tasks are done one after the other."""
 
     @property
@@ -98,7 +98,7 @@ class _Forming:
 
     jobs: list[_Job] = field(default_factory=list)
     seconds: float = 0.0
-    pixels_bytes: int = 0
+    memory_bytes: int = 0
 
 
 class Jobs:
@@ -260,20 +260,20 @@ class Jobs:
         self._out[job.task.number] = job
         for key in job.keys:
             self._in_flight[key] = []
-        if job.pixels_bytes > self.budget.available_bytes and job.pixels_bytes > self._executor.largest_bytes():
+        if job.memory_bytes > self.budget.available_bytes and job.memory_bytes > self._executor.largest_bytes():
             self._too_large(job)
         elif self._waiting or not self._fits(job):
             self._waiting.append(job)
-            self._refuse("memory", job.pixels_bytes)
+            self._refuse("memory", job.memory_bytes)
         else:
             self._form(job)
 
     def _form(self, job: _Job) -> None:
         """Let a task into the chunk that is being filled."""
-        expected_s = self._pace.expected_s(job.step, job.pixels_bytes)
+        expected_s = self._pace.expected_s(job.step, job.memory_bytes)
         self._forming.jobs.append(job)
         self._forming.seconds += expected_s or 0.0
-        self._forming.pixels_bytes = max(self._forming.pixels_bytes, job.pixels_bytes)
+        self._forming.memory_bytes = max(self._forming.memory_bytes, job.memory_bytes)
         # A task of which nothing is known yet goes alone, and teaches how long its like take.
         if expected_s is None or self._forming.seconds >= self._executor.chunk_s:
             self._send()
@@ -291,9 +291,9 @@ class Jobs:
         if self._watch is None:
             # Here, since a run that does nothing need not measure anything.
             self._watch = Watch(self.budget, Gauge(self._executor.apart).measure, release_freed_memory)
-        self._announce(TaskSubmitted(number, chunk.step, len(chunk.jobs), chunk.pixels_bytes))
+        self._announce(TaskSubmitted(number, chunk.step, len(chunk.jobs), chunk.memory_bytes))
         try:
-            self._executor.submit(Chunk(number, tuple(job.task for job in chunk.jobs), chunk.pixels_bytes))
+            self._executor.submit(Chunk(number, tuple(job.task for job in chunk.jobs), chunk.memory_bytes))
         except Exception:
             del self._chunks[number]  # nobody would ever answer for it
             raise
@@ -304,7 +304,7 @@ class Jobs:
     def _settle(self, job: _Job, outcome: Outcome) -> None:
         self._out.pop(job.task.number)
         if outcome.seconds:
-            self._pace.learn(job.step, job.pixels_bytes, outcome.seconds)
+            self._pace.learn(job.step, job.memory_bytes, outcome.seconds)
         waiting = [then for key in job.keys for then in self._in_flight.pop(key, ())]
         for note in outcome.notes:
             self._announce(Note(note))
@@ -349,20 +349,20 @@ class Jobs:
         if job.alone:
             return not self._chunks and not self._forming.jobs
         # It would be done after those of its chunk, not beside them.
-        if self._forming.jobs and job.pixels_bytes <= self._forming.pixels_bytes:
+        if self._forming.jobs and job.memory_bytes <= self._forming.memory_bytes:
             return True
-        size_bytes = max(job.pixels_bytes, self._forming.pixels_bytes)
+        size_bytes = max(job.memory_bytes, self._forming.memory_bytes)
         return self.budget.admits(self._executor.slots, self._sizes_here(), self._here(size_bytes))
 
     def _in_use_bytes(self) -> int:
         return in_use_bytes(self._executor.slots, self._sizes_here())
 
     def _sizes_here(self) -> Iterator[int]:
-        return (self._here(chunk.pixels_bytes) for chunk in self._chunks.values())
+        return (self._here(chunk.memory_bytes) for chunk in self._chunks.values())
 
     def _here(self, size_bytes: int) -> int:
         """Return this machine's share of a working set: the budget is of its memory, and others hold the rest."""
-        return int(size_bytes / self._executor.machines)
+        return int(size_bytes / self._executor.memory_ratio)
 
     def _look(self) -> None:
         """Hold the budget against the memory that is really held."""
@@ -391,7 +391,7 @@ class Jobs:
             return
         self._announce(Retried(number, job.step, 1, 2, "it ran out of memory"))
         job.alone = True
-        job.pixels_bytes = max(job.pixels_bytes, self.budget.limit_bytes + 1)
+        job.memory_bytes = max(job.memory_bytes, self.budget.limit_bytes + 1)
         self._waiting.appendleft(job)
 
     def _too_large(self, job: _Job) -> None:
@@ -401,7 +401,7 @@ class Jobs:
         if job.alone:
             message = f"it ran out of memory with nothing beside it; {available}"
         else:
-            message = f"its working set is estimated at {job.pixels_bytes / (1 << 20):,.0f} MiB, and {available}"
+            message = f"its working set is estimated at {job.memory_bytes / (1 << 20):,.0f} MiB, and {available}"
         hint = f"\n  hint: run it on a larger machine, or set `resources: {{memory_bytes: N}}` on '{job.needy}'"
         self._settle(job, failed_outcome(job.task, job.needy, "too_large", message + hint))
 

@@ -14,13 +14,13 @@ class Pace:
     def __init__(self) -> None:
         self._seconds_per_byte: dict[str, float] = {}
 
-    def expected_s(self, step: str, pixels_bytes: int) -> float | None:
+    def expected_s(self, step: str, memory_bytes: int) -> float | None:
         """Return how long a task should take; None before the first of its step came back."""
         pace = self._seconds_per_byte.get(step)
-        return None if pace is None else pace * (pixels_bytes + _BASE_BYTES)
+        return None if pace is None else pace * (memory_bytes + _BASE_BYTES)
 
-    def learn(self, step: str, pixels_bytes: int, seconds: float) -> None:
+    def learn(self, step: str, memory_bytes: int, seconds: float) -> None:
         """Take note of how long a task took."""
-        pace = seconds / (pixels_bytes + _BASE_BYTES)
+        pace = seconds / (memory_bytes + _BASE_BYTES)
         before = self._seconds_per_byte.get(step, pace)
         self._seconds_per_byte[step] = before + _NEWEST * (pace - before)

@@ -106,7 +106,7 @@ def run(folder: Path, photos: str, executor: str, memory: str) -> dict[str, obje
         "grew_bytes": own_memory().peak_bytes - start_bytes,
         "workers_bytes": below.together_bytes,
         "worker_peaks_bytes": sorted(below.by_process.values()),
-        "estimated_bytes": max(event.pixels_bytes for event in events if isinstance(event, TaskSubmitted)),
+        "estimated_bytes": max(event.memory_bytes for event in events if isinstance(event, TaskSubmitted)),
         "photos_out_at_once": most,
         "refused_for_memory": sum(isinstance(e, AdmissionRefused) and e.cause == "memory" for e in events),
         "budget_changes": [event.reason for event in events if isinstance(event, BudgetChanged)],

@@ -349,7 +349,7 @@ def test_samples_that_are_larger_than_the_budget_run_alone(many: World, executor
 def test_working_sets_of_what_is_let_in_add_up_to_no_more_than_the_budget(many: World) -> None:
     many.recipe(STEPS.replace("RESOURCES", "resources: {memory_bytes: 10000000}"))
     ran = many.run(executor="threads", workers=8, memory="35MB")
-    assert {event.pixels_bytes // 1_000_000 for event in of(ran, TaskSubmitted) if event.step == "photos"} == {10}
+    assert {event.memory_bytes // 1_000_000 for event in of(ran, TaskSubmitted) if event.step == "photos"} == {10}
     assert most_at_once(ran) == 3
     first = next(event for event in of(ran, AdmissionRefused) if event.cause == "memory")
     assert first.in_flight_bytes == pytest.approx(30_000_000, rel=0.01)

@@ -100,8 +100,8 @@ class _Shuffled:
         return self._within.slots
 
     @property
-    def machines(self) -> float:
-        return self._within.machines
+    def memory_ratio(self) -> float:
+        return self._within.memory_ratio
 
     def largest_bytes(self) -> int:
         return self._within.largest_bytes()

@@ -31,7 +31,7 @@ class BlindCluster:
 
     nodes = (Room(1.0, 0.0, float(1 << 30)),)
     cores = 1
-    machines = 1.0
+    memory_ratio = 1.0
 
     def __init__(self, address: object, cores: int) -> None:
         pass

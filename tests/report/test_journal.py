@@ -108,7 +108,7 @@ def test_every_event_is_a_line_with_its_time_its_name_and_its_fields(tmp_path: P
         assert line.pop("t") >= 0
         del line["event"]
     assert found[1] == {"step": "photos", "sample": "photos/é.png", "reason": "truncated", "message": "it ends early"}
-    assert found[2] == {"task": 1, "step": "photos", "samples": 8, "pixels_bytes": 4096}
+    assert found[2] == {"task": 1, "step": "photos", "samples": 8, "memory_bytes": 4096}
     assert found[3] == {
         "task": 1,
         "step": "photos",
