@@ -169,14 +169,19 @@ def test_every_row_tells_its_source_and_every_reject_its_reason(job: Job) -> Non
     assert all(reject["values"] and reject["source"]["path"] for reject in rejects)
 
 
+def _digests(dataset: Path) -> dict[Path, str]:
+    """Name every file by its place in the dataset, but for the list of what is ours, which has times of the disk."""
+    files = [path for path in sorted(dataset.rglob("*")) if path.is_file() and path.name != "owned.json"]
+    return {path.relative_to(dataset): digest_file(path) for path in files}
+
+
 def test_any_executor_and_number_of_workers_publish_the_same_bytes(job: Job, tmp_path: Path) -> None:
-    expected = {path.name: digest_file(path) for path in sorted(job.dataset.rglob("*")) if path.is_file()}
+    expected = _digests(job.dataset)
+    assert {path.parts[0] for path in expected} >= {"hr", "lr"}
     for name, arguments in {"inline": ["--executor", "inline"], "eight": ["--workers", "8"]}.items():
         output = tmp_path / name
         job.run("--cache", str(tmp_path / f"cache-{name}"), "--set", f"vars.output={output}", *arguments)
-        found = {path.name: digest_file(path) for path in sorted(output.rglob("*")) if path.is_file()}
-        found.pop("owned.json")
-        assert found == {name: digest for name, digest in expected.items() if name != "owned.json"}
+        assert _digests(output) == expected
 
 
 def test_sources_are_never_changed(job: Job) -> None:
@@ -189,16 +194,6 @@ def test_losing_the_cache_gives_the_same_dataset(fresh: Job) -> None:
     shutil.rmtree(fresh.folder / ".forge")
     again = fresh.run()
     assert (again["exports"][0]["digest"], again["exports"][0]["written"]) == (before, 0)
-
-
-def test_an_unchanged_run_imports_nothing_heavy(job: Job) -> None:
-    script = (
-        "import sys\nfrom forge_pipeline.cli.main import forge_run\n"
-        "forge_run(['recipes/sr_dataset.yaml', '--quiet'])\nprint(sorted(sys.modules))"
-    )
-    done = subprocess.run([sys.executable, "-c", script], cwd=job.folder, capture_output=True, text=True, check=True)
-    imported = {name.strip("[]' ").partition(".")[0] for name in done.stdout.split(",")}
-    assert not imported & set(FORBIDDEN)
 
 
 def test_frozen_passes_on_the_same_dataset_and_names_what_differs(fresh: Job) -> None:
