@@ -241,8 +241,11 @@ print(digest_bytes(*parts))
 
 @pytest.mark.slow
 def test_the_pixels_are_the_same_for_every_vector_width(tmp_path: Path) -> None:
-    digests = set()
-    for cpu in ({}, {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}):
-        found = {**os.environ, **cpu, "NUMBA_CACHE_DIR": str(tmp_path / str(len(cpu)))}
-        digests.add(subprocess.run([sys.executable, "-c", _DIGEST], env=found, check=True, capture_output=True).stdout)
-    assert len(digests) == 1
+    # For this processor kernels lie compiled where they always do; for the plainest one they are compiled here.
+    plainest = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": str(tmp_path)}
+    here, there = (
+        subprocess.run([sys.executable, "-c", _DIGEST], env={**os.environ, **cpu}, check=True, capture_output=True)
+        for cpu in ({}, plainest)
+    )
+    assert here.stdout == there.stdout != b""
+    assert list(tmp_path.rglob("*.nbc")) != []
