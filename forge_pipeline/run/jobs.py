@@ -291,8 +291,8 @@ class Jobs:
         if self._watch is None:
             # Here, since a run that does nothing need not measure anything.
             self._watch = Watch(self.budget, Gauge(self._executor.apart).measure, release_freed_memory)
-        self._announce(TaskSubmitted(number, chunk.step, len(chunk.jobs), chunk.memory_bytes))
         try:
+            self._announce(TaskSubmitted(number, chunk.step, len(chunk.jobs), chunk.memory_bytes))
             self._executor.submit(Chunk(number, tuple(job.task for job in chunk.jobs), chunk.memory_bytes))
         except Exception:
             del self._chunks[number]  # nobody would ever answer for it

@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
+from forge_pipeline import api
 from forge_pipeline.beacon import Beacon
 from forge_pipeline.bench import Bench
 from forge_pipeline.cache.folder import FolderStore
 from forge_pipeline.cache.store import Payload
 from forge_pipeline.errors import EnvironmentFault
+from forge_pipeline.events import Event, TaskSubmitted
 from forge_pipeline.executors import ray as executor_module
 from forge_pipeline.executors.carried import CarriedStore, Delivery
 from forge_pipeline.executors.demand import Room
@@ -106,6 +108,16 @@ def test_a_disk_that_is_full_when_images_come_back_ends_the_run(
     with pytest.raises(EnvironmentFault) as caught:
         world.run(executor="ray")
     assert str(caught.value) == "cache: the disk is full\n  hint: forge cache collect"
+
+
+def test_whoever_cannot_be_told_of_a_chunk_ends_the_run(world: World) -> None:
+    def tell(event: Event) -> None:
+        if isinstance(event, TaskSubmitted):
+            raise BrokenPipeError("nobody reads on")
+
+    breaking(world)
+    with pytest.raises(BrokenPipeError, match=r"^nobody reads on$"):
+        api.run(world.recipe_path, world.options(executor="threads", workers=1), tell)
 
 
 def test_an_object_store_that_takes_nothing_ends_the_run(
