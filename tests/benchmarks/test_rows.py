@@ -68,7 +68,10 @@ FLOORS = {
     "million | 1,000,000 samples, unchanged: peak RSS | limit | MB": 1500,
 }
 # Told beside a peer without a floor: what the name of such a row begins with.
-TOLD = (("recipe | 60 photographs of 2K", "plain script of the best libraries"), ("engine_cost | 1", "joblib.Memory"))
+TOLD = (
+    ("recipe | 60 photographs of 2K, quality 98", "plain script of the best libraries"),
+    ("engine_cost | 1,000 samples", "joblib.Memory"),
+)
 
 
 def test_every_floor_is_what_the_project_has_set_itself() -> None:

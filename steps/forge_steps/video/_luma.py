@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 import av
@@ -40,8 +41,14 @@ class Thumbnail:
 
     def dark(self, luma: float, share: float) -> bool:
         """Tell whether at least `share` of the blocks are no lighter than `luma` (0 black to 1 white)."""
-        limit = self.black + Fraction(luma) * self.span
-        return int(np.count_nonzero(self.sums <= int(limit))) >= share * self.sums.size
+        limit = _darkest(luma, self.black, self.span)
+        return int(np.count_nonzero(self.sums <= limit)) >= share * self.sums.size
+
+
+@lru_cache(maxsize=64)  # the same for all frames of a video
+def _darkest(luma: float, black: int, span: int) -> int:
+    """Return the sum of a block of that luma, exactly, rounded down."""
+    return int(black + Fraction(luma) * span)
 
 
 def thumbnail_of(frame: av.VideoFrame, full_range: bool) -> Thumbnail:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import av
@@ -49,7 +50,12 @@ def layout_of(pixel_format: av.VideoFormat) -> Layout:
     Raises:
         DataError: `unsupported_mode`: alpha, palette, big-endian, float, semi-planar, 4:1:0 and rarer ones.
     """
-    name = pixel_format.name
+    return _layout(pixel_format.name)
+
+
+@lru_cache(maxsize=64)  # all frames of a video have one format, which takes longer to look at than a frame to judge
+def _layout(name: str) -> Layout:
+    pixel_format = av.VideoFormat(name)
     if name in _PACKED:
         return Layout("packed")
     parts = pixel_format.components
@@ -79,12 +85,7 @@ def planes_of(frame: av.VideoFrame, layout: Layout) -> list[Plane]:
         step, places = _PACKED[frame.format.name]
         pixels = _rows(frame.planes[0])[:, : frame.width * step].reshape(frame.height, frame.width, step)
         return [pixels[:, :, place] for place in places]
-    dtype = np.uint8 if layout.bits == 8 else np.uint16
-    planes = []
-    for part in frame.format.components:
-        plane = frame.planes[part.plane]
-        planes.append(_rows(plane).view(dtype))
-    return planes
+    return [_plane(frame, layout, index) for index in range(len(frame.format.components))]
 
 
 def luma_plane(frame: av.VideoFrame, full_range: bool) -> tuple[Plane, int, int]:
@@ -92,7 +93,15 @@ def luma_plane(frame: av.VideoFrame, full_range: bool) -> tuple[Plane, int, int]
     layout = layout_of(frame.format)
     index = 0 if layout.family in ("yuv", "gray") else 1
     zero, span = luma_range(full_range, layout.bits)
-    return planes_of(frame, layout)[index], zero, span
+    if layout.family == "packed":
+        return planes_of(frame, layout)[index], zero, span
+    return _plane(frame, layout, index), zero, span
+
+
+def _plane(frame: av.VideoFrame, layout: Layout, index: int) -> Plane:
+    """View one component of a planar frame."""
+    place = frame.format.components[index].plane
+    return _rows(frame.planes[place]).view(np.uint8 if layout.bits == 8 else np.uint16)
 
 
 def _rows(plane: VideoPlane) -> Plane:
