@@ -8,7 +8,6 @@ import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -141,7 +140,7 @@ class Session:
         if "--cache" in words:  # the whole run is done on what the caches of all shards are merged into
             del words[(at := words.index("--cache")) : at + 2]
         # Where their images lie in a store, a merge that does not look there knows of none.
-        same = [f"{name} {shlex.quote(value)}" for name, value in pairwise(words) if name in _MERGED_ALIKE]
+        same = [f"{name} {shlex.quote(value)}" for name, value in itertools.pairwise(words) if name in _MERGED_ALIKE]
         merge = " ".join(["forge cache merge CACHE...", *same])
         for line in part_lines(run.settings.part, self.graph, taken, run.opening.entries, merge, shlex.join(words)):
             self.announce(Note(line))

@@ -98,7 +98,7 @@ class ThreadsExecutor(_Pool):
         self._library_threads = LibraryThreads()
         self._busy: dict[threading.Thread, tuple[Chunk, Beacon]] = {}
         self._hung: set[int] = set()
-        self._look_s = 0.0
+        self._next_look_s = 0.0
 
     def submit(self, chunk: Chunk) -> None:
         """Queue a chunk."""
@@ -109,11 +109,11 @@ class ThreadsExecutor(_Pool):
         """Wait for an outcome; a chunk whose step takes longer than it may is given up, its thread left to itself."""
         while True:
             # By the clock, and not where nothing comes: others may go on for hours beside one that hangs.
-            if time.monotonic() >= self._look_s:
+            if time.monotonic() >= self._next_look_s:
                 expired = self._expired()
                 if expired is not None:
                     return expired
-                self._look_s = time.monotonic() + _LOOK_EVERY_S
+                self._next_look_s = time.monotonic() + _LOOK_EVERY_S
             with contextlib.suppress(queue.Empty):
                 outcome = self._outcomes.get(timeout=_LOOK_EVERY_S)
                 if outcome.number not in self._hung:

@@ -17,7 +17,7 @@ LONG = settings(QUICK, max_examples=30)
 Files = dict[tuple[str, str], str]
 
 
-def check(plan: Plan, files: Files, steps: list[tuple[str, Edit]], settle: bool) -> None:
+def assert_incremental_equals_clean(plan: Plan, files: Files, steps: list[tuple[str, Edit]], settle: bool) -> None:
     """Run, edit, run, ...; after each edit compare with a run on an empty cache, and with a second run."""
     with tempfile.TemporaryDirectory() as folder:
         world = World(Path(folder) / "world")
@@ -30,12 +30,12 @@ def check(plan: Plan, files: Files, steps: list[tuple[str, Edit]], settle: bool)
             if settle:
                 world.settle()
             ran = world.run()
-            compare(world, ran)
+            assert_same_as_clean(world, ran)
             if ran.result.status == "done":
-                second_runs_nothing(world, ran, plan)
+                assert_second_runs_nothing(world, ran, plan)
 
 
-def compare(world: World, ran: Ran) -> None:
+def assert_same_as_clean(world: World, ran: Ran) -> None:
     drop_partial(world)
     clean = world.run_clean()
     assert ran.result.status == clean.result.status, (ran.result.error, clean.result.error)
@@ -58,7 +58,7 @@ def drop_partial(world: World) -> None:
             shutil.rmtree(world.root / name)
 
 
-def second_runs_nothing(world: World, ran: Ran, plan: Plan) -> None:
+def assert_second_runs_nothing(world: World, ran: Ran, plan: Plan) -> None:
     again = world.run()
     assert again.digests == ran.digests
     assert [export.written for export in again.result.exports] == [0] * len(again.result.exports)
@@ -72,7 +72,7 @@ def second_runs_nothing(world: World, ran: Ran, plan: Plan) -> None:
 def test_incremental_equals_clean_and_a_second_run_runs_nothing(
     plan: Plan, files: Files, steps: list[tuple[str, Edit]], settle: bool
 ) -> None:
-    check(plan, files, steps, settle)
+    assert_incremental_equals_clean(plan, files, steps, settle)
 
 
 @pytest.mark.slow
@@ -82,4 +82,4 @@ def test_incremental_equals_clean_and_a_second_run_runs_nothing(
 def test_incremental_equals_clean_after_long_stories(
     plan: Plan, files: Files, steps: list[tuple[str, Edit]], settle: bool
 ) -> None:
-    check(plan, files, steps, settle)
+    assert_incremental_equals_clean(plan, files, steps, settle)
