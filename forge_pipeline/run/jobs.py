@@ -210,7 +210,11 @@ class Jobs:
                 self._tell(self._watch.worker_killed(in_use_bytes))
             self._lost(outcome, chunk)
         else:
-            self._tell_finished(outcome, chunk)
+            put = [payload for one in outcome.outcomes for payload in payloads_put(one)]
+            if self._executor.apart:
+                for payload in put:
+                    self._bench.store.learn(payload)
+            self._tell_finished(outcome, chunk, sum(payload.size for payload in put))
             for at, (job, one) in enumerate(zip(chunk.jobs, outcome.outcomes, strict=False)):  # none after a fault
                 if isinstance(one.fault, MemoryError):
                     self._out_of_memory(outcome.number, chunk.jobs[at:], in_use_bytes)
@@ -310,23 +314,19 @@ class Jobs:
             self._announce(Note(note))
         for halved in outcome.halved:
             self._announce(BatchHalved(*halved))
-        if self._executor.apart:
-            for payload in payloads_put(outcome):
-                self._bench.store.learn(payload)
         if outcome.fault is not None:
             raise outcome.fault
         job.then(outcome)
         for then in waiting:
             then()
 
-    def _tell_finished(self, outcome: ChunkOutcome, chunk: _ChunkOut) -> None:
+    def _tell_finished(self, outcome: ChunkOutcome, chunk: _ChunkOut, bytes_out: int) -> None:
         seconds = sum(one.seconds for one in outcome.outcomes)
         missing = any(one.missing for one in outcome.outcomes)
         broke = any(one.fault is not None for one in outcome.outcomes)
         status: TaskStatus = "broke" if broke else "missing" if missing else "done"
         for tried in (tried for one in outcome.outcomes for tried in one.tried):
             self._announce(Retried(outcome.number, tried.step, 1, tried.attempt, tried.reason))
-        bytes_out = sum(put.size for one in outcome.outcomes for put in payloads_put(one))
         samples = len(chunk.jobs)
         self._announce(TaskFinished(outcome.number, chunk.step, samples, status, seconds, bytes_out, outcome.worker))
 
