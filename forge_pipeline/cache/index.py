@@ -341,8 +341,13 @@ class Index:
 
     def shared_key(self, one: int, other: int) -> str:
         """Return the first key that two datasets share, or an empty string."""
-        query = "SELECT a.key FROM samples a JOIN samples b USING (key) WHERE a.dataset = ? AND b.dataset = ?"
-        row = self._file.read_one(f"{query} ORDER BY a.key LIMIT 1", one, other)
+        # Datasets of different sources lie apart in key order: then no row is looked at.
+        query = (
+            "SELECT a.key FROM samples a JOIN samples b USING (key) WHERE a.dataset = ?1 AND b.dataset = ?2 "
+            "AND a.key BETWEEN (SELECT min(key) FROM samples WHERE dataset = ?2) "
+            "AND (SELECT max(key) FROM samples WHERE dataset = ?2) ORDER BY a.key LIMIT 1"
+        )
+        row = self._file.read_one(query, one, other)
         return row[0] if row else ""
 
     def samples(self, dataset: int) -> Iterator[Sample]:

@@ -12,7 +12,7 @@ from forge_pipeline.cache.index import Index
 from forge_pipeline.cache.index_rows import RejectRow
 from forge_pipeline.compiled import Doing, Graph, InputRef, Node
 from forge_pipeline.digest import canonical_json, digest_chunks, digest_json
-from forge_pipeline.errors import BrokenPromise, ForgeError, RunFailed
+from forge_pipeline.errors import RunFailed
 from forge_pipeline.run.ledger import Ledger
 from forge_pipeline.run.listing import Listing
 from forge_pipeline.sample import Fields, Json, Link, Location, Sample
@@ -99,14 +99,23 @@ class Datasets:
         for sample in self._index.samples(self._ledgers[ref.step].dataset):
             yield through(sample, ref.variant).key, ref.step, sample
 
-    def two_rows_of_one_key(self, node: Node) -> ForgeError:
-        """Say which of the datasets that come in gave a step two samples of one key."""
-        refs = [ref for refs in node.inputs.values() for ref in refs]
-        for one, other in itertools.combinations(refs, 2):
-            key = self._index.shared_key(self._ledgers[one.step].dataset, self._ledgers[other.step].dataset)
-            if key and one.variant == other.variant:
-                return _two_with_one_key(node, f"{key}/{one.variant}" if one.variant else key, one.step, other.step)
-        return BrokenPromise(f"step '{node.id}' made two samples of one key")
+    def refuse_two_of_one_key(self, node: Node) -> None:
+        """Look for a sample that came into a step from two of its producers.
+
+        Whether both went on or both were turned away, only one of them would be told of: the one that came last.
+
+        Raises:
+            RunFailed: there is one.
+        """
+        for port, refs in node.inputs.items():
+            if any(ref.variant for ref in refs):
+                for _ in self.merged(node, port):  # raises
+                    continue
+                continue
+            for one, other in itertools.combinations(refs, 2):
+                key = self._index.shared_key(self._ledgers[one.step].dataset, self._ledgers[other.step].dataset)
+                if key:
+                    raise _two_with_one_key(node, key, one.step, other.step)
 
     # --- files ----------------------------------------------------------------------------------
 

@@ -300,8 +300,9 @@ class Scheduler:
         if self.settings.dry and not self._known_in_a_dry_run(node):
             return
         self.index.flush()
+        self.datasets.refuse_two_of_one_key(node)
         if self.index.row_count(ledger.dataset) != ledger.out:
-            raise self.datasets.two_rows_of_one_key(node)
+            raise BrokenPromise(f"step '{node.id}' made two samples of one key")
         ledger.rows_digest = self.datasets.rows_digest(node.id)
         ledger.rejects_digest = self.datasets.rejects_digest(node.id)
         if node.shape == "source":

@@ -288,7 +288,7 @@ def test_a_pair_whose_other_half_was_never_there_is_an_error(world: World) -> No
 
 @pytest.mark.slow
 @pytest.mark.parametrize("step", ["toy.unique", "toy.add", "toy.frames"])
-@pytest.mark.parametrize("by", ["", ", with: {by: index}"])
+@pytest.mark.parametrize("by", ["", ", with: {by: index}", ", with: {reject_over: 0}", ", with: {fail_over: 0}"])
 def test_two_samples_of_one_key_are_an_error(world: World, step: str, by: str) -> None:
     world.recipe(f"""
         photos: {{use: toy.read, with: {{path: photos}}}}
@@ -303,6 +303,20 @@ def test_two_samples_of_one_key_are_an_error(world: World, step: str, by: str) -
         "step 'both', sample 'photos/a.txt': comes in twice, from 'one' and from 'two'\n"
         "  hint: give the step one of them, or make them variants of one step with `matrix`"
     )
+
+
+@pytest.mark.slow
+def test_two_samples_of_one_key_are_an_error_beside_variants(world: World) -> None:
+    world.recipe("""
+        photos: {use: toy.read, with: {path: photos}}
+        one: {use: toy.add, from: photos}
+        kinds: {use: toy.add, from: photos, matrix: {amount: [1, 2]}, with: {amount: "${matrix.amount}"}}
+        both: {use: toy.add, from: [photos, one, kinds], with: {reject_over: 0}}
+        out: {use: toy.write, from: both, with: {path: out}}
+    """)
+    ran = world.run()
+    assert ran.result.error is not None
+    assert "step 'both', sample 'photos/a.txt': comes in twice, from 'photos' and from 'one'" in ran.result.error
 
 
 def test_two_samples_of_one_key_at_a_port_of_an_export_are_an_error(world: World) -> None:
