@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
@@ -51,14 +50,19 @@ class Batching:
 _BATCHING: ContextVar[Batching | None] = ContextVar("forge_batching", default=None)
 
 
-@contextlib.contextmanager
-def batching(told: Batching) -> Iterator[None]:
+class batching:  # noqa: N801 - read as a function; a generator takes three times as long, four times a sample
     """Let the operator that runs within the block know of batches, and hear what became of them."""
-    token = _BATCHING.set(told)
-    try:
-        yield
-    finally:
-        _BATCHING.reset(token)
+
+    __slots__ = ("_token", "_told")
+
+    def __init__(self, told: Batching) -> None:
+        self._told = told
+
+    def __enter__(self) -> None:
+        self._token = _BATCHING.set(self._told)
+
+    def __exit__(self, *error: object) -> None:
+        _BATCHING.reset(self._token)
 
 
 def in_batches(

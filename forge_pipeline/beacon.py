@@ -8,7 +8,6 @@ import mmap
 import struct
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,73 +28,72 @@ class Position(NamedTuple):
 NOWHERE = Position(0, "")
 
 
-@dataclass
-class _Entered:
+class _Entered(NamedTuple):
+    """A step that was entered, and what it was entered from.
+
+    `left_s` is what was left of its time when another was entered within it.
+    """
+
+    task: int
     step: str
+    deadline_s: float
     left_s: float
-    since_s: float
+    outer: _Entered | None
 
 
 class Beacon:
-    """Kept by a worker, read by another thread. Only a step's own time counts: what hangs below it has its own."""
+    """Kept by a worker, read by another thread. Only a step's own time counts: what hangs below it has its own.
+
+    What is entered is one value, put in place at once: a reader in another thread sees it whole. The clock is looked
+    at only where a step has a limit.
+    """
 
     def __init__(self) -> None:
-        self.position = NOWHERE
         self._task = 0
-        self._entered: list[_Entered] = []
+        self._inner: _Entered | None = None
+
+    @property
+    def position(self) -> Position:
+        """Where the worker is."""
+        inner = self._inner
+        return Position(self._task, "") if inner is None else Position(inner.task, inner.step, inner.deadline_s)
+
+    def begin(self, task: int) -> None:
+        """Say which task is being done."""
+        self._task = task
+        self._inner = None
+
+    def end(self) -> None:
+        """Say that the task is through."""
+        self.begin(0)
+
+    def enter(self, step: str, timeout_s: float | None) -> None:
+        """Say which step is being done; a step entered within another stops the other's time."""
+        outer = self._inner
+        now = 0.0
+        if timeout_s is not None or (outer is not None and outer.deadline_s != math.inf):
+            now = time.monotonic()
+        if outer is not None and outer.deadline_s != math.inf:
+            outer = outer._replace(left_s=outer.deadline_s - now)
+        deadline_s = math.inf if timeout_s is None else now + timeout_s
+        self._inner = _Entered(self._task, step, deadline_s, math.inf, outer)
+
+    def leave(self) -> None:
+        """Say that the step that was entered last is through."""
+        assert self._inner is not None
+        outer = self._inner.outer
+        if outer is not None and outer.left_s != math.inf:
+            outer = outer._replace(deadline_s=time.monotonic() + outer.left_s)
+        self._inner = outer
 
     @contextlib.contextmanager
-    def task(self, number: int) -> Iterator[None]:
-        """Say which task is being done."""
-        self._task = number
-        self._entered.clear()
-        self._tell()
+    def within(self, step: str, timeout_s: float | None) -> Iterator[None]:
+        """Enter a step, and leave it when the block ends."""
+        self.enter(step, timeout_s)
         try:
             yield
         finally:
-            self._task = 0
-            self._entered.clear()
-            self._tell()
-
-    def within(self, step: str, timeout_s: float | None) -> _Within:
-        """Say which step is being done; a step entered within another's stops the other's time."""
-        return _Within(self, step, math.inf if timeout_s is None else timeout_s)
-
-    def _enter(self, step: str, left_s: float) -> None:
-        now = time.monotonic()
-        if self._entered:
-            outer = self._entered[-1]
-            outer.left_s -= now - outer.since_s
-        self._entered.append(_Entered(step, left_s, now))
-        self._tell()
-
-    def _leave(self) -> None:
-        self._entered.pop()
-        if self._entered:
-            self._entered[-1].since_s = time.monotonic()
-        self._tell()
-
-    def _tell(self) -> None:
-        if self._entered:
-            inner = self._entered[-1]
-            self.position = Position(self._task, inner.step, inner.since_s + inner.left_s)
-        else:
-            self.position = Position(self._task, "")
-
-
-class _Within:
-    """A class and no generator: it is entered four times a sample, and a generator takes three times as long."""
-
-    __slots__ = ("_beacon", "_left_s", "_step")
-
-    def __init__(self, beacon: Beacon, step: str, left_s: float) -> None:
-        self._beacon, self._step, self._left_s = beacon, step, left_s
-
-    def __enter__(self) -> None:
-        self._beacon._enter(self._step, self._left_s)
-
-    def __exit__(self, *error: object) -> None:
-        self._beacon._leave()
+            self.leave()
 
 
 class SharedBeacon(Beacon):
@@ -107,8 +105,22 @@ class SharedBeacon(Beacon):
         self._written = 0
         super().__init__()
 
-    def _tell(self) -> None:
-        super()._tell()
+    def begin(self, task: int) -> None:
+        """Say which task is being done."""
+        super().begin(task)
+        self._write()
+
+    def enter(self, step: str, timeout_s: float | None) -> None:
+        """Say which step is being done."""
+        super().enter(step, timeout_s)
+        self._write()
+
+    def leave(self) -> None:
+        """Say that the step that was entered last is through."""
+        super().leave()
+        self._write()
+
+    def _write(self) -> None:
         task, step, deadline_s = self.position
         name = step.encode()[:_STEP_BYTES]
         # An odd number while it is being written: a reader takes only what stands under one even number.

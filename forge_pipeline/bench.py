@@ -14,7 +14,7 @@ from forge_pipeline.cache.store import Payload, PayloadMissing, Store
 from forge_pipeline.compiled import ClassRef, Doing
 from forge_pipeline.digest import canonical_json, digest_bytes, digest_file
 from forge_pipeline.errors import DataError, EnvironmentFault, Reject
-from forge_pipeline.files import NAMELESS, SourceFile
+from forge_pipeline.files import NAMELESS, ReadAhead, SourceFile
 from forge_pipeline.registry import Codecs, load_class
 from forge_pipeline.reuse import Memory
 from forge_pipeline.sample import Sample
@@ -44,6 +44,7 @@ class Bench:
         self.codecs = codecs or Codecs()
         self.batch_sizes: dict[str, int] = {}
         """By step: how many values at once its model's device had memory for."""
+        self.read_ahead = ReadAhead()
         self._imported = imported or {}
         self._operators: dict[tuple[ClassRef, str], Operator] = {}
         self._building = threading.Lock()
@@ -54,7 +55,7 @@ class Bench:
         """Return the same bench with another memory; operators that are ready stay ready."""
         other = Bench(self.store, memory, self.codecs, self._imported)
         other._operators, other._building = self._operators, self._building
-        other.batch_sizes = self.batch_sizes
+        other.batch_sizes, other.read_ahead = self.batch_sizes, self.read_ahead
         return other
 
     def operator(self, doing: Doing) -> Operator:
@@ -81,7 +82,7 @@ class Bench:
     def value(self, sample: Sample) -> Any:
         """Return the value of a sample: a file, or what its payload decodes to. Raises PayloadMissing."""
         if sample.location is not None and sample.kind in ("file", "video"):
-            return source_file(sample)
+            return source_file(sample, self.read_ahead.take(sample.digest))
         payload = self.memory.payload(sample.digest)
         if payload is None:
             raise PayloadMissing(sample.digest)
@@ -89,10 +90,10 @@ class Bench:
         return codec.freeze(codec.decode(self.store.read(payload)))
 
 
-def source_file(sample: Sample) -> CheckedFile:
-    """Return the file behind a sample of a source."""
+def source_file(sample: Sample, data: bytes | None = None) -> CheckedFile:
+    """Return the file behind a sample of a source; its bytes too, where they were read when it was named by them."""
     assert sample.location is not None
-    return CheckedFile(SourceFile(NAMELESS, sample.digest, sample.location))
+    return CheckedFile(SourceFile(NAMELESS, sample.digest, sample.location, data))
 
 
 class CheckedFile:
@@ -106,7 +107,8 @@ class CheckedFile:
     def read(self) -> bytes:
         """Return all bytes, verified."""
         data = self._file.read()
-        self._check(digest_bytes(data))
+        if self._file.data is None:
+            self._check(digest_bytes(data))
         return data
 
     def open(self) -> BinaryIO:

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, TypeAlias
+from typing import BinaryIO, NamedTuple, TypeAlias
 
 from forge_pipeline.archives import Archive, Members, open_archive, read_member
 from forge_pipeline.digest import digest_bytes, digest_stream
@@ -21,6 +21,8 @@ NAMELESS = "this file"
 """What an operator is told as a file's name: a result is recorded under the content, which may have many names."""
 
 _MAX_OPEN_ARCHIVES = 16
+# What the scheduler reads ahead of two or three workers; of larger files the disk's own cache must do.
+_KEPT_BYTES, _KEPT_FILE_BYTES = 32 << 20, 8 << 20
 # A list of members is read once and then held; beyond so many bytes only that of the archive used last.
 _MAX_HELD_BYTES = 32 << 20
 # A file whose time stamp is not clearly older than the moment we read it may have changed since within one tick of
@@ -42,19 +44,21 @@ class SourceFile:
         name: relative path with suffix.
         digest: BLAKE3 of the bytes.
         location: where they lie.
+        data: the bytes, where somebody has just read them.
     """
 
     name: str
     digest: str
     location: Location
+    data: bytes | None = None
 
     def read(self) -> bytes:
         """Return all bytes. Raises DataError `damaged` for a member that cannot be unpacked, EnvironmentFault."""
-        return read_location(self.location)
+        return read_location(self.location) if self.data is None else self.data
 
     def open(self) -> BinaryIO:
         """Open the bytes for reading from the start; seekable. A header costs no more than itself."""
-        return open_location(self.location)
+        return open_location(self.location) if self.data is None else io.BytesIO(self.data)
 
     @contextlib.contextmanager
     def on_disk(self) -> Iterator[Path]:
@@ -90,15 +94,61 @@ def open_location(location: Location) -> BinaryIO:
         return _OPEN.archive(location.path).open(location.member)
 
 
-def digest_location(location: Location) -> tuple[str, Identity]:
+class Identified(NamedTuple):
+    """What a place was found to hold.
+
+    Attributes:
+        digest: of the bytes.
+        identity: what told the file apart when they were read.
+        data: the bytes, where they are few enough to be kept for whoever reads them next.
+    """
+
+    digest: str
+    identity: Identity
+    data: bytes | None = None
+
+
+def identify_location(location: Location) -> Identified:
     """Name the bytes that lie at a place, and say what the file was when they were read; raises as `read_location`."""
     with _told(location):
         if location.member is not None:
             identity, archive = _OPEN.identified(location.path)
-            return digest_bytes(read_member(archive, location.member)), identity
-        with open(location.path, "rb") as stream:
-            identity = _identity(os.fstat(stream.fileno()))
-            return digest_stream(stream), identity
+            data = read_member(archive, location.member)
+        else:
+            with open(location.path, "rb") as stream:
+                identity = _identity(os.fstat(stream.fileno()))
+                if identity[0] > _KEPT_FILE_BYTES:
+                    return Identified(digest_stream(stream), identity)
+                data = stream.read()
+        return Identified(digest_bytes(data), identity, data if len(data) <= _KEPT_FILE_BYTES else None)
+
+
+class ReadAhead:
+    """Bytes that were read to name them, until whoever takes them apart comes: so that a file is read once.
+
+    Safe for many threads. Those that nobody has taken go first when there are too many.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: dict[str, bytes] = {}
+        self._size = 0
+
+    def keep(self, digest: str, data: bytes) -> None:
+        """Keep the bytes of that digest."""
+        with self._lock:
+            if digest not in self._kept:
+                self._kept[digest] = data
+                self._size += len(data)
+            while self._size > _KEPT_BYTES:
+                self._size -= len(self._kept.pop(next(iter(self._kept))))
+
+    def take(self, digest: str) -> bytes | None:
+        """Return the bytes of that digest, and keep them no longer; None where they are not here."""
+        with self._lock:
+            data = self._kept.pop(digest, None)
+            self._size -= len(data or b"")
+            return data
 
 
 def stat_identity(path: Path | str) -> Identity:

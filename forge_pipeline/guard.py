@@ -81,6 +81,8 @@ def _without_addresses(text: str) -> str:
 
 def json_of(operator: Operator, value: Json) -> Json:
     """Check that what an operator gave is a JSON value. Raises BrokenPromise."""
+    if type(value) is dict and not value:  # what most give
+        return value
     try:
         canonical_json(value).encode()
     except (TypeError, ValueError) as error:

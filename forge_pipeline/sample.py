@@ -4,17 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
+
+from forge_pipeline.digest import canonical_json
 
 Json = Any  # None, bool, int, float, str, list or dict of these
 Fields = Mapping[str, Json]
 
 
-class Link(NamedTuple):
-    """One step that a sample went through, and the fields which that step added."""
+@dataclass(slots=True)
+class Link:
+    """One step that a sample went through, and the fields which that step added; never changed."""
 
     step: str
     fields: Fields
+    _text: str = field(default="", init=False, repr=False, compare=False)
+
+    @property
+    def text(self) -> str:
+        """Its canonical JSON, spelled once: every sample below has this link in its trail, and a row of its own."""
+        if not self._text:
+            self._text = canonical_json([self.step, dict(self.fields)])
+        return self._text
 
 
 @dataclass(frozen=True, slots=True)

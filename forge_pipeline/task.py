@@ -28,9 +28,9 @@ class ChildResult(NamedTuple):
     header: Fields
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Result:
-    """What an action gave; exactly one of the four outcomes, told by `kind`.
+    """What an action gave; exactly one of the four outcomes, told by `kind`. Never changed.
 
     Attributes:
         kind: `children`, `value` (a measure, an inspection, facts), `reject` or `failure`.
@@ -49,12 +49,19 @@ class Result:
     message: str = ""
     values: Fields = field(default_factory=dict)
     lasting: bool = True
+    _text: str = field(default="", init=False, repr=False, compare=False)
 
+    @property
     def text(self) -> str:
-        """Spell it as JSON, always in the same way."""
+        """Its canonical JSON, spelled once."""
+        if not self._text:
+            self._text = self._spell()
+        return self._text
+
+    def _spell(self) -> str:
         out: dict[str, Any] = {"kind": self.kind}
         if self.kind == "children":
-            out["children"] = [[c.suffix, c.digest, dict(c.fields), dict(c.header)] for c in self.children]
+            out["children"] = self.children
         if self.kind == "value":
             out["value"] = self.value
         if self.reason:
@@ -71,8 +78,10 @@ def read_result(text: str) -> Result:
     import json
 
     raw = json.loads(text)
-    raw["children"] = tuple(ChildResult(*child) for child in raw.get("children", ()))
-    return Result(**raw)
+    raw["children"] = tuple([ChildResult(*child) for child in raw.get("children", ())])
+    result = Result(**raw)
+    result._text = text
+    return result
 
 
 # --- action keys ----------------------------------------------------------------------------------
@@ -81,7 +90,10 @@ def read_result(text: str) -> Result:
 def action_inputs(doing: Doing, sample: Sample) -> str:
     """Spell what an action sees of a sample, as JSON: its content, as far as it reads it, and fields it declares."""
     content: Json = dict(sample.header) if doing.reads == "header" else sample.digest
-    return canonical_json([content, declared_fields(doing, sample)] if doing.fields_read else [content])
+    if doing.fields_read:
+        return canonical_json([content, declared_fields(doing, sample)])
+    # What most actions see. Hex digits are spelled as they are.
+    return f'["{content}"]' if content is sample.digest and content.isalnum() else canonical_json([content])
 
 
 def declared_fields(doing: Doing, sample: Sample) -> dict[str, Json]:
@@ -103,19 +115,14 @@ def action_key(doing: Doing, inputs: str) -> str:
 
 def compose_child(node: Node, parent: Sample, child: ChildResult, origin: tuple[str, str]) -> Sample:
     """Give a child its place: a key, the inherited trail, and where its bytes can be made again."""
-    is_source = node.shape == "source"
-    fields = dict(child.fields)
-    if is_source:
-        fields = {**parent.fields, **fields, "source.content": child.digest}
-    return Sample(
-        key=f"{parent.key}/{child.suffix}" if child.suffix else parent.key,
-        kind=node.makes,
-        digest=child.digest,
-        header=child.header,
-        trail=(Link(node.id, fields),) if is_source else (*(k for k in parent.trail if k.step), Link(node.id, fields)),
-        location=parent.location if is_source else None,
-        origin=origin,
-    )
+    key = f"{parent.key}/{child.suffix}" if child.suffix else parent.key
+    if node.shape == "source":
+        trail: tuple[Link, ...] = (Link(node.id, {**parent.fields, **child.fields, "source.content": child.digest}),)
+        return Sample(key, node.makes, child.digest, child.header, trail, parent.location, origin)
+    above = parent.trail
+    if above and not above[-1].step:  # a rank, which is no child's
+        above = above[:-1]
+    return Sample(key, node.makes, child.digest, child.header, (*above, Link(node.id, child.fields)), None, origin)
 
 
 def ranked(sample: Sample, index: int) -> Sample:
@@ -236,8 +243,7 @@ class Known(NamedTuple):
     payloads: Mapping[str, Payload]
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(NamedTuple):
     """A branch applied to one sample: a pure function that runs anywhere.
 
     Attributes:
@@ -253,8 +259,7 @@ class Task:
     known: Known | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(NamedTuple):
     """One action that was looked at: its result and how it came about."""
 
     key: str
@@ -266,20 +271,20 @@ class Done:
     seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Visit:
+class Visit(NamedTuple):
     """What was done with one sample of one branch."""
 
+    sample: Sample
     measures: tuple[tuple[Measure, Done], ...] = ()
     chains: tuple[tuple[Chain, Done, tuple[Visit, ...]], ...] = ()
+    """Each with the visits of its children."""
     payload: Payload | None = None
     """Bytes that were put into the store."""
     broke: tuple[str, Result] | None = None
     """The worker was lost, in this step: nothing that it did below this sample is known."""
 
 
-@dataclass(frozen=True, slots=True)
-class InspectionTask:
+class InspectionTask(NamedTuple):
     """An export's look at the images of one joined row."""
 
     number: int
@@ -297,8 +302,7 @@ class Tried(NamedTuple):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What came of a task: what it did, or the payload of its own sample that is missing, or a fault.
 
     Attributes:
@@ -391,7 +395,7 @@ def failed_outcome(task: Task | InspectionTask, step: str, reason: str, message:
     # A select waits for a measure of each of its samples, or for the word that there is none.
     measures = tuple((measure, _broken(measure.doing, result)) for measure in branch.measures)
     told = any(measure.select == step for measure in branch.measures)
-    return Outcome(task.number, Visit(measures, broke=None if told else (step, result)))
+    return Outcome(task.number, Visit(task.sample, measures, broke=None if told else (step, result)))
 
 
 def _broken(doing: Doing, result: Result) -> Done:

@@ -109,7 +109,8 @@ class Walk:
     def look(self, sample: Sample, branch: Branch) -> Look:
         """Look at a branch without doing anything."""
         needs_value = branch.store and self._bench.stored(sample.digest) is None
-        needs_value |= any(self._decide(m.doing, through(sample, m.variant)).known is None for m in branch.measures)
+        for measure in branch.measures:
+            needs_value |= self._decide(measure.doing, through(sample, measure.variant)).known is None
         all_known = True
         for chain in branch.chains:
             parent = through(sample, chain.variant)
@@ -148,7 +149,7 @@ class Walk:
     def known(self, key: str) -> str | None:
         """Remember what this walk has done, before what is recorded."""
         done = self._done.get(key)
-        return done.result.text() if done is not None else self._bench.memory.known(key)
+        return done.result.text if done is not None else self._bench.memory.known(key)
 
     def payload(self, digest: str) -> Payload | None:
         """Return what is known of kept bytes."""
@@ -161,9 +162,9 @@ class Walk:
         # What a task's own sample can be made again from is itself; its children can be made from it.
         origin = origin or (branch.step, sample.key)
         payload = self._keep(sample, value) if branch.store else None
-        measures = tuple((m, self._measure(m, through(sample, m.variant), value)) for m in branch.measures)
-        chains = tuple(self._apply(c, through(sample, c.variant), value, origin) for c in branch.chains)
-        return Visit(measures, chains, payload)
+        measures = tuple([(m, self._measure(m, through(sample, m.variant), value)) for m in branch.measures])
+        chains = tuple([self._apply(c, through(sample, c.variant), value, origin) for c in branch.chains])
+        return Visit(sample, measures, chains, payload)
 
     def _keep(self, sample: Sample, value: Value) -> Payload | None:
         if self._bench.stored(sample.digest) is not None:
@@ -233,7 +234,8 @@ class Walk:
                 if batches.fell_back:
                     item = replace(item, fields={**item.fields, DEVICE: "cpu"})
                 # What becomes of a child is not the operator's time: the first encoding may import and compile.
-                with self._beacon.within(node.id, None):
+                self._beacon.enter(node.id, None)
+                try:
                     result, content = self._child(node.makes, node.many, operator, item, made)
                     made.append(result)
                     child = compose_child(node, parent, result, origin)
@@ -242,6 +244,8 @@ class Walk:
                         visits.append(self.visit(child, chain.branch, Now(content), origin))
                     finally:
                         clock.go_on()
+                finally:
+                    self._beacon.leave()
                 # While the operator makes the next child, this one must not be held beside it.
                 del item, content
             told = partial[-1] if partial else Partial("")
@@ -260,8 +264,8 @@ class Walk:
         if not result.lasting or (before is not None and not before.result.lasting):
             # What this machine could not do, or its processor did, says nothing of what is known: it is new.
             state = "ran"
-        elif decision.known is not None and result.text() != decision.known.text():
-            raise nondeterministic(node.use, decision.key, decision.known.text(), result.text())
+        elif decision.known is not None and result.text != decision.known.text:
+            raise nondeterministic(node.use, decision.key, decision.known.text, result.text)
         kept = tuple(visits) if result.kind == "children" else ()
         return chain, self._ran(decision, node.doing, result, state, clock.seconds), kept
 
@@ -271,7 +275,7 @@ class Walk:
         if many != bool(item.suffix) or "/" in item.suffix:
             wanted = "a suffix without '/'" if many else "no suffix"
             raise BrokenPromise(f"operator '{operator.name}' gave a child suffix '{item.suffix}', expected {wanted}")
-        if any(item.suffix == other.suffix for other in made):
+        if made and any(item.suffix == other.suffix for other in made):
             raise BrokenPromise(f"operator '{operator.name}' gave two children of one input the suffix '{item.suffix}'")
         fields = json_of(operator, dict(item.fields))
         if kind == "video":
@@ -281,7 +285,7 @@ class Walk:
         return ChildResult(item.suffix, codec.digest(content), fields, codec.header(content)), content
 
     def _context(self, doing: Doing, sample: Sample) -> Context:
-        fields = declared_fields(doing, sample)
+        fields = declared_fields(doing, sample) if doing.fields_read else {}
         if not doing.draws:
             return Context(fields)
         material = [str(self._seed), str(doing.config["salt"]), sample.digest]
@@ -305,8 +309,12 @@ class Walk:
 
     def _once(self, batches: Batching, timeout_s: float | None, run: Callable[[], Result]) -> Result:
         batches.fell_back = False
-        with self._beacon.within(batches.step, timeout_s), batching(batches):
-            return guarded(run)
+        self._beacon.enter(batches.step, timeout_s)
+        try:
+            with batching(batches):
+                return guarded(run)
+        finally:
+            self._beacon.leave()
 
     def _batching(self, step: str, cpu_fallback: bool) -> Batching:
         return Batching(step, cpu_fallback, self._bench.batch_sizes, self.halved)

@@ -30,8 +30,11 @@ def run_chunk(chunk: Chunk, bench: Bench, beacon: Beacon) -> ChunkOutcome:
     """Run tasks one after the other; after a fault of the machine no other is begun."""
     outcomes: list[Outcome] = []
     for task in chunk.tasks:
-        with beacon.task(task.number):
+        beacon.begin(task.number)
+        try:
             outcomes.append(run_task(task, bench, beacon))
+        finally:
+            beacon.end()
         if outcomes[-1].fault is not None:
             break
     thread = threading.current_thread()

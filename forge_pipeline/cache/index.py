@@ -435,9 +435,10 @@ class Index:
         """Commit and close. Never raises: what could not be committed is made again by the next run."""
         self._file.close()
 
-    def _forget_committed(self, name: str) -> None:
-        self._uncommitted.pop(name, None)
-        self._uncommitted_payloads.pop(name, None)
+    def _forget_committed(self, names: Iterable[str]) -> None:
+        for name in names:
+            self._uncommitted.pop(name, None)
+            self._uncommitted_payloads.pop(name, None)
 
 
 def nondeterministic(operator: str, key: str, known: str, found: str) -> NondeterministicOperator:

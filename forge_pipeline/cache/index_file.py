@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import queue
+import itertools
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from forge_pipeline.errors import EnvironmentFault
 
-INDEX_FORMAT = 1
-_COMMIT_ROWS = 1000
+INDEX_FORMAT = 2
+_COMMIT_ROWS = 4000
 _PAGE_ROWS = 1000
 # What waits to be written takes memory: whoever makes rows faster than the disk takes them waits, too.
-_WAITING_ROWS = 4 * _COMMIT_ROWS
+_WAITING_ROWS = 2 * _COMMIT_ROWS
 _COMMIT_EVERY_S = 0.5
 # Rows written by one statement: SQLite lets go of Python's interpreter lock at every step, and to get it back from a
 # busy worker costs more than the row. No statement has more values than the 999 of an old SQLite.
@@ -31,7 +32,7 @@ CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE configs (digest TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE actions (
     key TEXT PRIMARY KEY, config TEXT NOT NULL, inputs TEXT NOT NULL, result TEXT NOT NULL,
-    run INTEGER NOT NULL, seconds REAL NOT NULL) WITHOUT ROWID;
+    run INTEGER NOT NULL, seconds REAL NOT NULL);
 CREATE TABLE payloads (
     digest TEXT PRIMARY KEY, bytes_digest TEXT NOT NULL, size INTEGER NOT NULL, suffix TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE files (
@@ -65,19 +66,20 @@ class Change(NamedTuple):
 
 
 class IndexFile:
-    """Reads from any thread; changes go to one thread, which commits every 1,000 of them or every 0.5 s."""
+    """Reads from any thread; changes go to one thread, which commits every 4,000 of them or every 0.5 s."""
 
-    def __init__(self, path: Path, committed: Callable[[str], None]) -> None:
+    def __init__(self, path: Path, committed: Callable[[Iterable[str]], None]) -> None:
         """Open the database, made anew where there is none.
 
         Args:
-            committed: called in the writer's thread with the name of every named change that is committed.
+            committed: called in the writer's thread with the names of the named changes that are committed.
         """
         self.path = path
         self._committed = committed
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
-        self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._pending: deque[Change | threading.Event | None] = deque()
+        """What is to be written, in order; an event is set when all before it is committed, None ends the writer."""
         self._due = threading.Event()
         self._fault: BaseException | None = None
         self.began_empty = self._create()
@@ -107,11 +109,11 @@ class IndexFile:
 
     def put(self, statement: str, values: tuple[Any, ...] = (), name: str = "") -> None:
         """Hand a change to the writer."""
-        self._queue.put(Change(statement, values, name))
-        waiting = self._queue.qsize()
+        self._pending.append(Change(statement, values, name))
+        waiting = len(self._pending)
         if waiting >= _WAITING_ROWS:
             self._wait_for_writer()
-        elif waiting >= _COMMIT_ROWS:
+        elif waiting >= _COMMIT_ROWS and not self._due.is_set():
             self._due.set()
 
     def flush(self) -> None:
@@ -148,7 +150,7 @@ class IndexFile:
 
     def _tell_writer(self, item: threading.Event | None) -> None:
         """Give the writer an event to set when all before it is committed, or None to end."""
-        self._queue.put(item)
+        self._pending.append(item)
         self._due.set()
 
     def _write(self) -> None:
@@ -156,13 +158,10 @@ class IndexFile:
         connection.execute(f"PRAGMA cache_size = -{_WRITER_CACHE_KB}")
         stopped = False
         while not stopped:
-            batch = [self._queue.get()]
             # Not row by row: to wake a thread for each costs more than the row, in whoever made it too.
             self._due.wait(_COMMIT_EVERY_S)
             self._due.clear()
-            with contextlib.suppress(queue.Empty):
-                while True:
-                    batch.append(self._queue.get_nowait())
+            batch = [self._pending.popleft() for _ in range(len(self._pending))]
             self._commit(connection, [item for item in batch if isinstance(item, Change)])
             for item in batch:
                 if isinstance(item, threading.Event):
@@ -183,9 +182,7 @@ class IndexFile:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             return
-        for change in changes:
-            if change.name:
-                self._committed(change.name)
+        self._committed([change.name for change in changes if change.name])
 
     # --- the database ---------------------------------------------------------------------------
 
@@ -313,5 +310,5 @@ def _joined(waiting: Mapping[str, Sequence[tuple[Any, ...]]]) -> Iterator[tuple[
             # A power of two of rows, so that few different statements are parsed and all stay in Python's cache.
             while part:
                 size = 1 << (len(part).bit_length() - 1) if len(part) < most else most
-                yield f"{head} {','.join([row] * size)}", [value for values in part[:size] for value in values]
+                yield f"{head} {','.join([row] * size)}", list(itertools.chain.from_iterable(part[:size]))
                 part = part[size:]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from forge_pipeline.digest import canonical_json
-from forge_pipeline.sample import Link, Location, Sample
+from forge_pipeline.sample import Fields, Link, Location, Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +70,28 @@ def read_dataset(row: Sequence[Any]) -> DatasetRow:
 
 def spell_trail(trail: Iterable[Link]) -> str:
     """Spell a trail as canonical JSON."""
-    return canonical_json([[link.step, dict(link.fields)] for link in trail])
+    return f"[{','.join([link.text for link in trail])}]"
 
 
 def read_trail(text: str) -> tuple[Link, ...]:
     """Undo `spell_trail`."""
     return tuple(Link(step, fields) for step, fields in json.loads(text))
+
+
+_HEADERS_MAX = 1000
+_headers: dict[int, tuple[Fields, str]] = {}
+
+
+def spell_header(header: Fields) -> str:
+    """Spell a header as canonical JSON. A codec gives one object for all images of one shape: it is spelled once."""
+    known = _headers.get(id(header))
+    if known is not None and known[0] is header:
+        return known[1]
+    if len(_headers) >= _HEADERS_MAX:
+        _headers.clear()
+    text = canonical_json(dict(header))
+    _headers[id(header)] = header, text
+    return text
 
 
 def spell_path(path: str) -> str | bytes:
@@ -99,7 +115,7 @@ def spell_sample(sample: Sample) -> tuple[Any, ...]:
         sample.key,
         sample.kind,
         sample.digest,
-        canonical_json(dict(sample.header)),
+        spell_header(sample.header),
         spell_trail(sample.trail),
         spell_path(location.path) if location else None,
         spell_path(location.member) if location and location.member is not None else None,

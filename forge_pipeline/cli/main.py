@@ -61,7 +61,7 @@ def forge(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if argv is None and words[:1] == ["run"]:
         settle_process()
-    return guarded(lambda: _forge(words), debug="--debug" in words)
+    return guarded(lambda: _forge(words), debug="--debug" in words, owns_process=argv is None)
 
 
 def forge_run(argv: Sequence[str] | None = None) -> int:
@@ -69,7 +69,7 @@ def forge_run(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if argv is None:
         settle_process()
-    return guarded(lambda: _execute("run", words, "forge-run"), debug="--debug" in words)
+    return guarded(lambda: _execute("run", words, "forge-run"), debug="--debug" in words, owns_process=argv is None)
 
 
 def command_module(name: str) -> ModuleType:
@@ -124,8 +124,12 @@ def _help_text() -> str:
     return f"{USAGE}\nBuild image datasets from recipes; do only what changed.\n\ncommands:\n{listed}"
 
 
-def guarded(command: Callable[[], int], debug: bool) -> int:
-    """Run a command; whatever it raises becomes text on stderr and an exit code."""
+def guarded(command: Callable[[], int], debug: bool, owns_process: bool) -> int:
+    """Run a command; whatever it raises becomes text on stderr and an exit code.
+
+    Args:
+        owns_process: nobody goes on in this process after the command: after Ctrl-C it may end while tasks work.
+    """
     _prepare_streams()
     try:
         code = _exit_code(command)
@@ -135,7 +139,8 @@ def guarded(command: Callable[[], int], debug: bool) -> int:
         return EXIT_PIPE_CLOSED
     except KeyboardInterrupt:
         code = _tell("interrupted", EXIT_INTERRUPTED, debug)
-        _leave_workers()
+        if owns_process:
+            _leave_workers()
         return code
     except ForgeError as error:
         return _tell(str(error), error.exit_code, debug)

@@ -143,4 +143,4 @@ def _sentence(text: str) -> str:
 if __name__ == "__main__":
     from forge_pipeline.cli.main import guarded
 
-    raise SystemExit(guarded(main, debug="--debug" in sys.argv))
+    raise SystemExit(guarded(main, debug="--debug" in sys.argv, owns_process=True))

@@ -249,4 +249,4 @@ def _work(packed: bytes) -> bytes:
     except Exception as error:  # noqa: BLE001 - a fault that cannot travel must be told all the same
         faults = [one.fault for one in outcome.outcomes if one.fault is not None]
         fault = EnvironmentFault(f"a worker met {faults or 'something'} and could not send it back: {error}")
-        return pickle.dumps(replace(outcome, outcomes=(replace(outcome.outcomes[-1], visit=None, fault=fault),)))
+        return pickle.dumps(replace(outcome, outcomes=(outcome.outcomes[-1]._replace(visit=None, fault=fault),)))

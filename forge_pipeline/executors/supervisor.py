@@ -156,4 +156,4 @@ def _with_file(
     # Some operators tell formats by suffix; a member of an archive is an ordinary file here.
     path = folder / f"{task.number}{PurePosixPath(location.member or location.path).suffix}"
     path.write_bytes(files[location])
-    return replace(task, sample=replace(task.sample, location=Location(str(path))))
+    return task._replace(sample=replace(task.sample, location=Location(str(path))))

@@ -57,7 +57,7 @@ class Workplace:
         told = self._told.taken()
         if told and outcome.outcomes:
             first, *others = outcome.outcomes
-            return replace(outcome, outcomes=(replace(first, notes=(*told, *first.notes)), *others))
+            return replace(outcome, outcomes=(first._replace(notes=(*told, *first.notes)), *others))
         return outcome
 
 

@@ -17,6 +17,8 @@ _DECODED_FROM_STORE = 2.6
 _ENCODED, _ENCODED_DEEP = 2.2, 3.2
 # Where a file's header tells no size: as compressed as a photograph usually is.
 _PIXEL_BYTES_PER_FILE_BYTE = 10
+# Photographs come in many sizes, tiles in few.
+_LATELY_MAX = 1000
 _BYTES = {"uint8": 1, "uint16": 2, "float32": 4}
 
 
@@ -48,18 +50,45 @@ class Size(NamedTuple):
         return self.whole + max(0.0, expansion - 1) * self.pixels * max(3, self.channels) * self.value_bytes
 
 
-def working_set(graph: Graph, sample: Sample, branch: Branch, load_expansion: LoadExpansion) -> Need:
-    """Estimate the most memory that a task holds at once: its sample, what its steps need, and what they make.
+class Estimates:
+    """Working sets of tasks. Samples of one size that go down one branch need the same: it is worked out once."""
 
-    What a step declares (`memory_expansion`) or a recipe says (`resources.memory_bytes`) counts with the step's input.
-    A child goes all the way down while the step that made it still holds its own.
-    """
-    size = _size(sample)
-    if sample.kind == FILE_KIND:
-        needs = [_loading(graph, chain.node, chain.branch, sample.fields, load_expansion) for chain in branch.chains]
-        return max(needs, default=Need(0, branch.step))
-    need = _need(graph, branch, size)
-    return need if sample.kind == "video" else max(need, Need(size.whole * _DECODED_FROM_STORE, branch.step))
+    def __init__(self, graph: Graph, load_expansion: LoadExpansion) -> None:
+        self._graph = graph
+        self._load_expansion = load_expansion
+        self._lately: dict[tuple[int, Size], tuple[Branch, Need]] = {}
+
+    def working_set(self, sample: Sample, branch: Branch) -> Need:
+        """Estimate the most memory that a task holds at once: its sample, what its steps need, and what they make.
+
+        What a step declares (`memory_expansion`) or a recipe says (`resources.memory_bytes`) counts with the step's
+        input. A child goes all the way down while the step that made it still holds its own.
+        """
+        if sample.kind == FILE_KIND:
+            facts = sample.fields
+            needs = [self._loading(chain.node, chain.branch, facts) for chain in branch.chains]
+            return max(needs, default=Need(0, branch.step))
+        size = _size(sample)
+        need = self._below(branch, size)
+        return need if sample.kind == "video" else max(need, Need(size.whole * _DECODED_FROM_STORE, branch.step))
+
+    def _loading(self, node: Node, below: Branch, facts: Fields) -> Need:
+        if node.makes != "image":  # a video lies where it lies
+            return Need(_said(node, 0), node.id)
+        size = _size_told(facts)
+        load = Need(_said(node, size.worked_on(self._load_expansion(node, facts))), node.id)
+        more = max(load, self._below(below, size))
+        return more._replace(size_bytes=more.size_bytes + _number(facts.get("source.bytes")))
+
+    def _below(self, branch: Branch, size: Size) -> Need:
+        lately = self._lately.get((id(branch), size))
+        if lately is not None and lately[0] is branch:
+            return lately[1]
+        if len(self._lately) >= _LATELY_MAX:
+            self._lately.clear()
+        need = _need(self._graph, branch, size)
+        self._lately[id(branch), size] = branch, need
+        return need
 
 
 def inspected(task: InspectionTask) -> Need:
@@ -67,15 +96,6 @@ def inspected(task: InspectionTask) -> Need:
     sizes = [_size(sample) for sample in task.samples.values()]
     looked_at = _said(task.node, sum(size.worked_on(task.node.memory_expansion) for size in sizes))
     return Need(max(sum(size.whole for size in sizes) * _DECODED_FROM_STORE, looked_at), task.node.id)
-
-
-def _loading(graph: Graph, node: Node, below: Branch, facts: Fields, load_expansion: LoadExpansion) -> Need:
-    if node.makes != "image":  # a video lies where it lies
-        return Need(_said(node, 0), node.id)
-    size = _size_told(facts)
-    load = Need(_said(node, size.worked_on(load_expansion(node, facts))), node.id)
-    more = max(load, _need(graph, below, size))
-    return more._replace(size_bytes=more.size_bytes + _number(facts.get("source.bytes")))
 
 
 def _need(graph: Graph, branch: Branch, size: Size) -> Need:

@@ -33,7 +33,7 @@ from forge_pipeline.executors.base import Executor
 from forge_pipeline.machine import release_freed_memory
 from forge_pipeline.reuse import Watched
 from forge_pipeline.run.budget import Budget, Watch, in_use_bytes
-from forge_pipeline.run.estimate import inspected, working_set
+from forge_pipeline.run.estimate import Estimates, inspected
 from forge_pipeline.run.held import Gauge
 from forge_pipeline.run.pace import Pace
 from forge_pipeline.sample import Fields, Sample
@@ -124,6 +124,7 @@ class Jobs:
         self._graph = graph
         self._announce = announce
         self._pace = Pace()
+        self._estimates = Estimates(graph, self._load_expansion)
         self._out: dict[int, _Job] = {}
         self._forming = _Forming()
         self._chunks: dict[int, _ChunkOut] = {}
@@ -144,6 +145,11 @@ class Jobs:
     def slots(self) -> int:
         """How many chunks run at once: of a cluster, as many as it had last."""
         return self._executor.slots
+
+    @property
+    def apart(self) -> bool:
+        """Whether tasks run in other processes."""
+        return self._executor.apart
 
     @property
     def room(self) -> bool:
@@ -181,7 +187,7 @@ class Jobs:
         self._serial += 1
         known = self._known(sample, branch) if self._executor.apart else None
         task = Task(self._serial, sample, branch, self._seed, ignore_known, known)
-        need = working_set(self._graph, sample, branch, self._load_expansion)
+        need = self._estimates.working_set(sample, branch)
         self._begin(_Job(task, keys, int(need.size_bytes), then, needy=need.step))
 
     def submit_inspection(self, node: Node, samples: dict[str, Sample], then: Callable[[Outcome], None]) -> None:

@@ -15,7 +15,7 @@ from forge_pipeline.events import Event, Failure, Note, Quarantined, StepAdvance
 from forge_pipeline.run.datasets import Datasets
 from forge_pipeline.run.ledger import Ledger
 from forge_pipeline.sample import Fields, Link, Sample
-from forge_pipeline.task import Branch, Done, Measure, Result, Visit, compose_child, cuts, through
+from forge_pipeline.task import Branch, Done, Measure, Result, Visit, cuts, through
 from forge_pipeline.walk import DEVICE
 
 _ANNOUNCE_EVERY_S = 0.1
@@ -64,17 +64,6 @@ class Recorder:
             rows: False where only actions and payloads count: bytes are made again, or the run ends early.
             on_cut: told each child of a step where the chain is cut.
         """
-        self._absorb(sample, branch, visit, (branch.step, sample.key), rows, on_cut)
-
-    def _absorb(
-        self,
-        sample: Sample,
-        branch: Branch,
-        visit: Visit,
-        origin: tuple[str, str],
-        rows: bool,
-        on_cut: Callable[[Node, Sample], None] | None,
-    ) -> None:
         if visit.payload is not None:
             self._index.record_payload(visit.payload)
             self._ledgers[branch.step].bytes_out += visit.payload.size
@@ -92,11 +81,14 @@ class Recorder:
             if rows:
                 self.enter(node.id)
                 self.note_result(node.id, parent, done.result)
-            for child_result, child_visit in zip(done.result.children, visits, strict=True):
-                child = compose_child(node, parent, child_result, origin)
+            for below in visits:
+                child = below.sample
+                if child.location is not None and child.location is not sample.location:
+                    # Read elsewhere, maybe from a copy that was sent there: here it lies where it was listed.
+                    child = replace(child, location=sample.location)
                 if rows:
                     self.add_row(node, child)
-                self._absorb(child, chain.branch, child_visit, origin, rows, on_cut)
+                self.absorb(child, chain.branch, below, rows, on_cut)
                 if rows and on_cut is not None and cuts(self._graph, node):
                     on_cut(node, child)
 
@@ -138,7 +130,7 @@ class Recorder:
             done.key,
             done.doing.digest,
             done.inputs,
-            done.result.text(),
+            done.result.text,
             self.run_id,
             done.seconds,
             use,

@@ -170,8 +170,9 @@ class Scheduler:
         """Name each file by its bytes and hand it on; what cannot be read is a failure, and the run goes on."""
         listing = self.datasets.listings[node.id]
         for at, found in enumerate(listing):
+            data = None
             if found.digest is None and not found.fault:
-                found = identify(listing, at, self.index)
+                found, data = identify(listing, at, self.index)
             if found.fault:
                 self.recorder.enter(node.id)
                 reason = "unsafe_name" if found.entry.problem else "unreadable"
@@ -179,7 +180,9 @@ class Scheduler:
                 trail = (Link(node.id, {"source.path": found.entry.name}),)
                 self.recorder.fail(node.id, f"{node.id}/{found.entry.name}", reason, found.fault, trail, lasting)
                 continue
-            yield file_sample(node, found, self.bench, self.index, self.run_id)
+            if data is not None and found.digest is not None and node.makes == "image" and not self.jobs.apart:
+                self.bench.read_ahead.keep(found.digest, data)
+            yield file_sample(node, found, self.bench, self.index, self.run_id, data)
 
     def _feed_roots(self, node: Node) -> None:
         """Let the rows of a complete dataset enter the workers."""

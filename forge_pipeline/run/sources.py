@@ -13,7 +13,7 @@ from forge_pipeline.cache.index_rows import FileRow
 from forge_pipeline.compiled import Node
 from forge_pipeline.digest import digest_chunks
 from forge_pipeline.errors import BrokenPromise, CommandError, DataError, EnvironmentFault
-from forge_pipeline.files import NAMELESS, Identity, SourceFile, digest_location, is_settled, stat_identity
+from forge_pipeline.files import NAMELESS, Identity, SourceFile, identify_location, is_settled, stat_identity
 from forge_pipeline.finder import Entry, Finder
 from forge_pipeline.guard import guarded
 from forge_pipeline.registry import load_class
@@ -108,22 +108,31 @@ def _identity(path: str) -> Identity | None:
         return None
 
 
-def identify(listing: Listing, at: int, index: Index) -> Found:
-    """Read a file that is new or changed, and remember what it is. It has a fault where it cannot be read."""
-    location = listing.entries.location(at)
+def identify(listing: Listing, at: int, index: Index) -> tuple[Found, bytes | None]:
+    """Read a file that is new or changed, and remember what it is. It has a fault where it cannot be read.
+
+    Returns:
+        What it is now, and its bytes, where they are few enough to be kept.
+    """
+    found = listing[at]
+    location = found.entry.location
     try:
         seen_ns = time.time_ns()
-        digest, identity = digest_location(location)
+        digest, identity, data = identify_location(location)
     except (OSError, EnvironmentFault, DataError) as error:
         listing.refuse(at, str(error))
-        return listing[at]
+        return listing[at], None
     listing.note(at, digest, identity)
     index.record_file(location, FileRow(*identity, seen_ns, digest))
-    return listing[at]
+    return found._replace(digest=digest, identity=identity), data
 
 
-def file_sample(node: Node, found: Found, bench: Bench, index: Index, run: int) -> Sample:
-    """Return the sample that a source's load takes: the file, with the facts of its header."""
+def file_sample(node: Node, found: Found, bench: Bench, index: Index, run: int, data: bytes | None = None) -> Sample:
+    """Return the sample that a source's load takes: the file, with the facts of its header.
+
+    Args:
+        data: the bytes, where they have just been read.
+    """
     assert found.digest is not None
     assert node.facts is not None
     name, location = found.entry.name, found.entry.location
@@ -133,11 +142,12 @@ def file_sample(node: Node, found: Found, bench: Bench, index: Index, run: int) 
     if result is None:
         operator = bench.operator(node.doing)
         assert isinstance(operator, Source)
-        file = SourceFile(NAMELESS, found.digest, location)
+        file = SourceFile(NAMELESS, found.digest, location, data)
         result = guarded(lambda: Result("value", value=dict(operator.facts(file))))
-        _check_unchanged(found)
+        if data is None or location.member is None:  # it may have looked at the file on disk
+            _check_unchanged(found)
         if result.kind == "value":
-            index.record_action(decision.key, node.facts.digest, decision.inputs, result.text(), run, 0.0, node.use)
+            index.record_action(decision.key, node.facts.digest, decision.inputs, result.text, run, 0.0, node.use)
     facts = result.value if result.kind == "value" else {}
     own = {"source.path": name, "source.digest": found.digest}
     return Sample(bare.key, FILE_KIND, found.digest, {}, (Link(node.id, {**facts, **own}),), location)

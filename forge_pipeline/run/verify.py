@@ -35,7 +35,7 @@ def verify_known(scheduler: Scheduler, count: int) -> int:
             if known is None or not action.result.lasting:
                 continue
             compared += 1
-            found = action.result.text()
+            found = action.result.text
             if known != found:
                 raise nondeterministic(action.doing.name, action.key, known, found)
     scheduler.recorder.note(f"verified {compared} actions: each gave the recorded result again")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,6 +16,23 @@ from forge_steps._png_chunks import SIGNATURE
 from forge_steps._tiff import decode_tiff, encode_tiff
 
 
+class _Described(NamedTuple):
+    """What is the same for all images of one shape and dtype."""
+
+    little: np.dtype[Any]
+    head: bytes
+    header: Fields
+
+
+@lru_cache(maxsize=1024)  # tiles come in a few shapes; to describe one takes as long as to name a small one
+def _described(shape: tuple[int, int, int], dtype: np.dtype[Any]) -> _Described:
+    little = dtype.newbyteorder("<")
+    height, width, channels = shape
+    head = f"{MODES[channels]} {little.str[1:]} {height} {width} {channels}\n".encode()
+    header = {"width": width, "height": height, "channels": channels, "dtype": DTYPES[dtype]}
+    return _Described(little, head, header)
+
+
 class ImageCodec:
     """Names, describes, keeps and reads back images: the engine's `Codec` for the kind `image`."""
 
@@ -23,15 +41,12 @@ class ImageCodec:
 
     def digest(self, value: Image) -> str:
         """Name the pixels: shape, channels and dtype count, memory layout does not."""
-        little = value.dtype.newbyteorder("<")
-        height, width, channels = value.shape
-        head = f"{MODES[channels]} {little.str[1:]} {height} {width} {channels}\n".encode()
-        return digest_bytes(head, np.ascontiguousarray(value, little).data.cast("B"))
+        shape = _described(value.shape, value.dtype)
+        return digest_bytes(shape.head, np.ascontiguousarray(value, shape.little).data.cast("B"))
 
     def header(self, value: Image) -> Fields:
         """Return width and height in pixels, channels, and the dtype's name."""
-        height, width, channels = value.shape
-        return {"width": width, "height": height, "channels": channels, "dtype": DTYPES[value.dtype]}
+        return _described(value.shape, value.dtype).header
 
     def size_bytes(self, value: Image) -> int:
         """Return the bytes of its pixels in memory."""

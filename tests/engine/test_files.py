@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import os
@@ -19,8 +20,9 @@ from forge_pipeline import archives, files
 from forge_pipeline.digest import digest_bytes
 from forge_pipeline.errors import DataError, EnvironmentFault
 from forge_pipeline.files import (
+    ReadAhead,
     SourceFile,
-    digest_location,
+    identify_location,
     list_members,
     open_location,
     read_location,
@@ -60,12 +62,81 @@ def test_members_are_listed_with_name_and_size_and_read_back(tmp_path: Path, kin
     for name, data in members:
         location = Location(str(path), name)
         assert read_location(location) == data
-        assert digest_location(location) == (digest_bytes(data), stat_identity(path))
+        assert identify_location(location) == (digest_bytes(data), stat_identity(path), data)
         with open_location(location) as stream:
             assert stream.seekable()
             assert stream.read(3) == data[:3]
             stream.seek(0)
             assert stream.read() == data
+
+
+FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("harm", ["", "cut", "flip"])
+def test_a_tar_is_listed_as_tarfile_lists_it_whole_or_damaged(tmp_path: Path, form: str, harm: str) -> None:
+    rng = random.Random(f"{form} {harm}")
+    for _ in range(40):
+        path = tmp_path / "a.tar"
+        _write_tar(path, FORMATS[form], rng)
+        data = bytearray(path.read_bytes())
+        if harm == "cut":
+            data = data[: rng.randint(1, len(data))]
+        elif harm == "flip":
+            data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+        path.write_bytes(data)
+        with (wrong := contextlib.ExitStack()):
+            try:
+                with tarfile.open(path) as tar:
+                    expected = [(m.name, m.size, m.offset_data) for m in tar if not m.isdir()]
+            except (tarfile.TarError, ValueError, EOFError):
+                wrong.enter_context(pytest.raises(DataError, match="not a readable archive"))
+                expected = []
+            archive = archives.open_archive(str(path))
+            assert isinstance(archive, archives._Tar)
+            assert [m.name for m in archive.members] == list(dict.fromkeys(name for name, _, _ in expected))
+            assert list(archive.members._sizes) == [size for _, size, _ in expected]
+            assert list(archive._offsets) == [offset for _, _, offset in expected]
+
+
+def _write_tar(path: Path, form: int, rng: random.Random) -> None:
+    """Write plain files among whatever else a tar may hold: folders, links, long names, names that are not ASCII."""
+    with tarfile.open(path, "w", format=form) as tar:
+        for number in range(rng.randint(0, 12)):
+            names = [f"a{number}.png"] * 4 + [f"folder{number}/", f"é{number}.png", f"{'p' * 60}/{'q' * 60}{number}"]
+            info = tarfile.TarInfo(
+                rng.choice([*names, *([f"d/{'x' * 120}{number}"] if form != FORMATS["ustar"] else [])])
+            )
+            if info.name.endswith("/"):
+                info.type = tarfile.DIRTYPE
+            elif rng.random() < 0.1:
+                info.type, info.linkname = rng.choice([tarfile.SYMTYPE, tarfile.LNKTYPE]), "a0.png"
+            else:
+                info.size = rng.choice([0, 1, 511, 512, 513, 2000])
+            tar.addfile(info, io.BytesIO(rng.randbytes(info.size)))
+
+
+def test_what_was_read_ahead_is_given_once_and_the_oldest_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_KEPT_BYTES", 10)
+    ahead = ReadAhead()
+    for name in ("a", "b", "b", "c"):
+        ahead.keep(name, name.encode() * 4)
+    assert [ahead.take(name) for name in ("a", "b", "c", "c")] == [None, b"bbbb", b"cccc", None]
+    ahead.keep("d", b"d" * 10)  # what was taken makes room
+    assert ahead.take("d") == b"d" * 10
+
+
+def test_bytes_that_are_too_many_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_KEPT_FILE_BYTES", 3)
+    for name, size in (("small", 3), ("large", 4)):
+        data = bytes(size)
+        tar = pack(tmp_path / f"{name}.tar", [(name, data)])
+        (tmp_path / name).write_bytes(data)
+        for location in (Location(str(tmp_path / name)), Location(str(tar), name)):
+            found = identify_location(location)
+            assert found.digest == digest_bytes(data)
+            assert found.data == (data if name == "small" else None)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -86,7 +157,7 @@ def test_a_plain_file_is_lent_in_place(tmp_path: Path) -> None:
         assert lent == path
     with file.open() as stream:
         assert stream.read() == file.read() == b"abc"
-    assert digest_location(file.location)[0] == file.digest
+    assert identify_location(file.location).digest == file.digest
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -26,7 +26,7 @@ from forge_pipeline.machine import MemorySize, Resident, own_memory, read_memory
 from forge_pipeline.options import Options
 from forge_pipeline.recipe_graph import compile_recipe
 from forge_pipeline.run.budget import Budget, Held, Watch, in_use_bytes
-from forge_pipeline.run.estimate import Need, working_set
+from forge_pipeline.run.estimate import Estimates, Need
 from forge_pipeline.run.held import Gauge
 from forge_pipeline.sample import Link, Sample
 from forge_pipeline.task import source_branch
@@ -234,7 +234,7 @@ class Reckoned:
         sample = Sample("photos/a.jpg", "file", "0" * 40, {}, (Link("photos", fields),))
         walked = self.graph.ancestors(step) if step else frozenset(node.id for node in self.graph.nodes)
         branch = source_branch(self.graph, self.graph["photos"], walked)
-        return working_set(self.graph, sample, branch, lambda node, seen: self.source.load_expansion(seen))
+        return Estimates(self.graph, lambda node, seen: self.source.load_expansion(seen)).working_set(sample, branch)
 
 
 @pytest.mark.parametrize(

@@ -324,7 +324,7 @@ def test_caches_of_other_versions_are_refused_before_anything_is_merged(photos: 
     change(photos, "codec", "UPDATE meta SET value = '{\"image\": 99}' WHERE name = 'codecs'")
     root = photos.root
     assert refused(photos, "good", "format", kind=EnvironmentFault) == (
-        f"cache: {root}/format/index.sqlite has index format 99, this version of forge has 1\n{hint}"
+        f"cache: {root}/format/index.sqlite has index format 99, this version of forge has 2\n{hint}"
     )
     assert refused(photos, "good", "engine", kind=EnvironmentFault) == (
         f"cache: all that {root}/engine knows has engine format 99, this version of forge has {ENGINE_FORMAT}: "

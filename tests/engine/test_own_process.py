@@ -3,9 +3,12 @@
 import gc
 import subprocess
 import sys
+import threading
+from pathlib import Path
 
 import pytest
 
+from forge_pipeline import api
 from forge_pipeline.cli.main import forge_run
 
 # Images of 8 MB, made and let go in turn: pages that are given back have to be asked for, and zeroed, anew.
@@ -34,6 +37,25 @@ def test_a_program_that_calls_the_command_keeps_its_settings(capsys: pytest.Capt
     assert forge_run(["r.yaml", "--executr"]) == 2
     assert gc.get_threshold() == before
     assert capsys.readouterr().err.startswith("forge-run: unknown option '--executr'\n")
+
+
+def test_a_program_that_calls_the_command_goes_on_after_ctrl_c_though_a_task_hangs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(api, "run", interrupted)
+    (tmp_path / "r.yaml").write_text("forge: 1\n")
+    done = threading.Event()
+    hanging = threading.Thread(target=done.wait, name="forge-worker-0")
+    hanging.start()
+    try:
+        assert forge_run([str(tmp_path / "r.yaml")]) == 130
+    finally:
+        done.set()
+        hanging.join()
+    assert capsys.readouterr().err == "interrupted\n"
 
 
 def test_the_command_looks_for_cycles_less_often() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from forge_pipeline import api
+from forge_pipeline import api, files
 from forge_pipeline.cache.folder import FolderStore
 from forge_pipeline.cache.store import Payload
 from forge_pipeline.digest import digest_bytes
@@ -140,21 +140,38 @@ def _bmp(world: World, pixels: object) -> None:
     save_photo(pixels, world.photos / "photo3.bmp")  # type: ignore[arg-type]
 
 
-def test_a_source_that_changes_during_the_run_ends_it_with_a_clear_error(make_world: MakeWorld) -> None:
+def test_a_source_that_changes_after_it_was_read_is_taken_as_it_was_and_seen_by_the_next_run(
+    make_world: MakeWorld, undisturbed: Undisturbed
+) -> None:
+    world, fresh = make_world("edited"), make_world("fresh")
+    for each in (world, fresh):
+        assert (each.photos / "photo4.png").stat().st_size <= files._KEPT_FILE_BYTES
+    with pytest.MonkeyPatch.context() as patch:
+        _before_task_of(patch, "photos/photo4.png", lambda: _change(world.photos / "photo4.png"))
+        world.run()
+    assert world.outcome() == undisturbed.outcome
+    _change(fresh.photos / "photo4.png")
+    assert world.run().status == fresh.run().status == "done"
+    assert world.outcome() == fresh.outcome()
+
+
+def _change(path: Path) -> None:
+    save_photo(draw_photo(44), path)
+
+
+def test_a_large_source_that_changes_during_the_run_ends_it_with_a_clear_error(make_world: MakeWorld) -> None:
     world, fresh = make_world("edited"), make_world("fresh")
     last = world.photos / "photo4.png"
 
-    def change(path: Path) -> None:
-        save_photo(draw_photo(44), path)
-
     with pytest.MonkeyPatch.context() as patch:
-        _before_task_of(patch, "photos/photo4.png", lambda: change(last))
+        patch.setattr(files, "_KEPT_FILE_BYTES", 0)
+        _before_task_of(patch, "photos/photo4.png", lambda: _change(last))
         with pytest.raises(EnvironmentFault) as caught:
             world.run()
     assert str(caught.value) == (
         f"{last}: changed while the run was reading it\n  hint: run again when it is no longer written"
     )
-    change(fresh.photos / "photo4.png")
+    _change(fresh.photos / "photo4.png")
     assert world.run().status == fresh.run().status == "done"
     assert world.outcome() == fresh.outcome()
 
