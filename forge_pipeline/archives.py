@@ -161,8 +161,14 @@ def read_member(archive: Archive, name: str) -> bytes:
 # --- what a name may be ---------------------------------------------------------------------------
 
 
+# As nearly all are: nothing to spell anew, and nothing to refuse.
+_SIMPLE = re.compile(r"\w[\w.-]*(?:/\w[\w.-]*)*", re.ASCII)
+
+
 def plain_name(name: str) -> str:
     """Return a member's name without `./` and doubled slashes, in NFC: by this it must be unique."""
+    if _SIMPLE.fullmatch(name):
+        return name
     parts = name.split("/")
     # A path is made only where it says something else: it interns all of its parts, for a million members too.
     return unicodedata.normalize("NFC", str(PurePosixPath(name)) if "" in parts or "." in parts else name)
@@ -170,6 +176,8 @@ def plain_name(name: str) -> str:
 
 def name_problem(name: str) -> str:
     """Say why a name inside an archive is unsafe, or nothing."""
+    if _SIMPLE.fullmatch(name):
+        return ""
     try:
         name.encode()
     except UnicodeEncodeError:

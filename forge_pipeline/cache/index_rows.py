@@ -8,8 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from forge_pipeline.digest import canonical_json
-from forge_pipeline.sample import Fields, Link, Location, Sample
+from forge_pipeline.sample import Link, Location, Sample, spell_header
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,22 +75,6 @@ def spell_trail(trail: Iterable[Link]) -> str:
 def read_trail(text: str) -> tuple[Link, ...]:
     """Undo `spell_trail`."""
     return tuple(Link(step, fields) for step, fields in json.loads(text))
-
-
-_HEADERS_MAX = 1000
-_headers: dict[int, tuple[Fields, str]] = {}
-
-
-def spell_header(header: Fields) -> str:
-    """Spell a header as canonical JSON. A codec gives one object for all images of one shape: it is spelled once."""
-    known = _headers.get(id(header))
-    if known is not None and known[0] is header:
-        return known[1]
-    if len(_headers) >= _HEADERS_MAX:
-        _headers.clear()
-    text = canonical_json(dict(header))
-    _headers[id(header)] = header, text
-    return text
 
 
 def spell_path(path: str) -> str | bytes:

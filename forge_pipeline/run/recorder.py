@@ -64,10 +64,17 @@ class Recorder:
             rows: False where only actions and payloads count: bytes are made again, or the run ends early.
             on_cut: told each child of a step where the chain is cut.
         """
+        self._absorb(sample, branch, visit, rows, on_cut)
+        self._tell_progress()
+
+    def _absorb(
+        self, sample: Sample, branch: Branch, visit: Visit, rows: bool, on_cut: Callable[[Node, Sample], None] | None
+    ) -> None:
         if visit.payload is not None:
             self._index.record_payload(visit.payload)
             self._ledgers[branch.step].bytes_out += visit.payload.size
-        self._absorb_measures(sample, visit, rows)
+        if visit.measures:
+            self._absorb_measures(sample, visit, rows)
         if visit.broke is not None and rows:
             step, result = visit.broke
             self.enter(step)
@@ -88,7 +95,7 @@ class Recorder:
                     child = replace(child, location=sample.location)
                 if rows:
                     self.add_row(node, child)
-                self.absorb(child, chain.branch, below, rows, on_cut)
+                self._absorb(child, chain.branch, below, rows, on_cut)
                 if rows and on_cut is not None and cuts(self._graph, node):
                     on_cut(node, child)
 
@@ -141,6 +148,8 @@ class Recorder:
     def enter(self, step: str) -> None:
         """Count a sample that came into a step."""
         self._ledgers[step].entered += 1
+
+    def _tell_progress(self) -> None:
         now = time.monotonic()
         if now - self._announced > _ANNOUNCE_EVERY_S:
             self._announced = now
