@@ -219,8 +219,10 @@ class Walk:
         visits: list[Visit] = []
         partial: list[Partial] = []
         batches = self._batching(node.id, node.cpu_fallback)
+        below_s = 0.0  # what its children cost further down is not its own time
 
         def run() -> Result:
+            nonlocal below_s
             made.clear()
             visits.clear()
             partial.clear()
@@ -239,11 +241,11 @@ class Walk:
                     result, content = self._child(node.makes, node.many, operator, item, made)
                     made.append(result)
                     child = compose_child(node, parent, result, origin)
-                    clock.pause()
+                    left = time.perf_counter()
                     try:
                         visits.append(self.visit(child, chain.branch, Now(content), origin))
                     finally:
-                        clock.go_on()
+                        below_s += time.perf_counter() - left
                 finally:
                     self._beacon.leave()
                 # While the operator makes the next child, this one must not be held beside it.
@@ -253,9 +255,9 @@ class Walk:
                 raise Reject(told.reason or "nothing", told.values)
             return Result("children", tuple(made), reason=told.reason, values=dict(told.values))
 
-        clock = _Clock()
+        started = time.perf_counter()
         result = self._tried(batches, node.timeout_s, node.retries, run)
-        clock.pause()
+        seconds = time.perf_counter() - started - below_s
         if batches.fell_back:
             result = replace(result, lasting=False)
         if made and result.kind == "reject":
@@ -267,7 +269,7 @@ class Walk:
         elif decision.known is not None and result.text != decision.known.text:
             raise nondeterministic(node.use, decision.key, decision.known.text, result.text)
         kept = tuple(visits) if result.kind == "children" else ()
-        return chain, self._ran(decision, node.doing, result, state, clock.seconds), kept
+        return chain, self._ran(decision, node.doing, result, state, seconds), kept
 
     def _child(
         self, kind: str, many: bool, operator: Operator, item: Child, made: list[ChildResult]
@@ -330,16 +332,3 @@ class Walk:
         done = Done(decision.key, doing, decision.inputs, result, state, seconds)
         self._done[decision.key] = done
         return done
-
-
-class _Clock:
-    """Counts only the operator's own time, not what its children cost further down; it begins to go at once."""
-
-    def __init__(self) -> None:
-        self.seconds = -time.perf_counter()
-
-    def pause(self) -> None:
-        self.seconds += time.perf_counter()
-
-    def go_on(self) -> None:
-        self.seconds -= time.perf_counter()
