@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -176,6 +176,19 @@ class Chain:
 
 
 @dataclass(frozen=True, slots=True)
+class EarlyInspection:
+    """An export that inspects joined rows, where the images of all its ports come by in one branch.
+
+    Attributes:
+        node: the export.
+        ports: the step at each port; one is the branch's own, the others lie below it.
+    """
+
+    node: Node
+    ports: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Branch:
     """What one worker does back to back with a sample of one step."""
 
@@ -183,6 +196,8 @@ class Branch:
     chains: tuple[Chain, ...] = ()
     measures: tuple[Measure, ...] = ()
     store: bool = False
+    inspections: tuple[EarlyInspection, ...] = ()
+    """Done where the images are at hand, and left to the export where they are not."""
 
     @property
     def idle(self) -> bool:
@@ -206,7 +221,26 @@ def grow_branch(graph: Graph, step: str, walked: frozenset[str]) -> Branch:
             measures += [Measure(node.id, port, label, variant, doing, *limits) for label, doing in metrics.items()]
         elif node.shape == "transform" and not waits_for_all(node):
             chains.append(Chain(node, variant, _child_branch(graph, node, walked)))
-    return Branch(step, tuple(chains), tuple(measures), stores(graph, step))
+    return Branch(step, tuple(chains), tuple(measures), stores(graph, step), tuple(_inspections(graph, step, chains)))
+
+
+def _inspections(graph: Graph, step: str, chains: Iterable[Chain]) -> Iterator[EarlyInspection]:
+    """Find the exports that inspect rows of a sample and what is made of it, one for one, in its own branch."""
+    here = {step, *_one_for_one(chains)}
+    for node, _, variant in graph.consumers[step]:
+        # One that hangs must take its own sample with it, not all that the branch has done.
+        if node.shape != "export" or not node.inspects or variant or node.timeout_s is not None:
+            continue
+        ports = {port: refs[0].step for port, refs in node.inputs.items() if len(refs) == 1 and not refs[0].variant}
+        if len(ports) == len(node.inputs) and here.issuperset(ports.values()):
+            yield EarlyInspection(node, ports)
+
+
+def _one_for_one(chains: Iterable[Chain]) -> Iterator[str]:
+    for chain in chains:
+        if not chain.node.many and not chain.variant:
+            yield chain.node.id
+            yield from _one_for_one(chain.branch.chains)
 
 
 def source_branch(graph: Graph, node: Node, walked: frozenset[str]) -> Branch:
@@ -280,6 +314,20 @@ class Done(NamedTuple):
     seconds: float = 0.0
 
 
+class Inspected(NamedTuple):
+    """A row that was inspected before its export was come to.
+
+    Attributes:
+        payloads: images that the export gave instead of those it saw.
+        header: of the largest image.
+    """
+
+    node: Node
+    done: Done
+    payloads: tuple[Payload, ...]
+    header: Fields
+
+
 class Visit(NamedTuple):
     """What was done with one sample of one branch."""
 
@@ -287,6 +335,7 @@ class Visit(NamedTuple):
     measures: tuple[tuple[Measure, Done], ...] = ()
     chains: tuple[tuple[Chain, Done, tuple[Visit, ...]], ...] = ()
     """Each with the visits of its children."""
+    inspected: tuple[Inspected, ...] = ()
     payload: Payload | None = None
     """Bytes that were put into the store."""
     broke: tuple[str, Result] | None = None
@@ -343,6 +392,8 @@ def payloads_put(outcome: Outcome) -> Iterator[Payload]:
         visit = visits.pop()
         if visit.payload is not None:
             yield visit.payload
+        for inspected in visit.inspected:
+            yield from inspected.payloads
         for _, _, below in visit.chains:
             visits.extend(below)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
@@ -16,6 +16,7 @@ from forge_pipeline.compiled import Doing
 from forge_pipeline.digest import canonical_json, digest_bytes
 from forge_pipeline.errors import BrokenPromise, Reject
 from forge_pipeline.guard import guarded, json_of
+from forge_pipeline.inspection import inspect, inspection_inputs
 from forge_pipeline.reuse import Decision, decide_action
 from forge_pipeline.sample import Sample
 from forge_pipeline.shapes import Child, Context, Metric, Operator, Partial
@@ -24,10 +25,13 @@ from forge_pipeline.task import (
     Chain,
     ChildResult,
     Done,
+    EarlyInspection,
+    Inspected,
     Measure,
     Result,
     Tried,
     Visit,
+    action_key,
     compose_child,
     declared_fields,
     through,
@@ -43,6 +47,10 @@ _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 5.0
 class Value(Protocol):
     """The value of a sample, at hand or to be fetched."""
 
+    @property
+    def at_hand(self) -> bool:
+        """Whether nothing has to be fetched."""
+
     def get(self) -> Any:
         """Return it. Raises PayloadMissing."""
 
@@ -51,6 +59,11 @@ class Now(NamedTuple):
     """A value that was just made."""
 
     value: Any
+
+    @property
+    def at_hand(self) -> bool:
+        """It is."""
+        return True
 
     def get(self) -> Any:
         """Return it."""
@@ -65,6 +78,11 @@ class Later:
         self._sample = sample
         self._value: Any = None
 
+    @property
+    def at_hand(self) -> bool:
+        """Whether it was fetched already."""
+        return self._value is not None
+
     def get(self) -> Any:
         """Return it. Raises PayloadMissing."""
         if self._value is None:
@@ -74,6 +92,8 @@ class Later:
 
 class NotAtHand:
     """The value of a sample of which nothing should be unknown."""
+
+    at_hand = False
 
     def get(self) -> Any:
         """Refuse: bytes went missing between the look and the walk."""
@@ -103,6 +123,9 @@ class Walk:
         self.tried: list[Tried] = []
         """What broke in what was visited, and was tried again."""
         self._done: dict[str, Done] = {}
+        self._wanted: dict[str, tuple[Sample, Value] | None] = {}
+        """By step: what an export inspects of the sample that is visited, once it has come by."""
+        self._inspected: dict[str, Inspected] = {}
 
     # --- looking ------------------------------------------------------------------------------
 
@@ -161,10 +184,59 @@ class Walk:
         """Do all of a branch with one sample."""
         # What a task's own sample can be made again from is itself; its children can be made from it.
         origin = origin or (branch.step, sample.key)
+        if branch.step in self._wanted:
+            self._wanted[branch.step] = (sample, value)
+        if branch.inspections:
+            return self._visit_and_inspect(sample, branch, value, origin)
+        return self._visit(sample, branch, value, origin)
+
+    def _visit(self, sample: Sample, branch: Branch, value: Value, origin: tuple[str, str]) -> Visit:
         payload = self._keep(sample, value) if branch.store else None
         measures = tuple([(m, self._measure(m, through(sample, m.variant), value)) for m in branch.measures])
         chains = tuple([self._apply(c, through(sample, c.variant), value, origin) for c in branch.chains])
-        return Visit(sample, measures, chains, payload)
+        return Visit(sample, measures, chains, payload=payload)
+
+    def _visit_and_inspect(self, sample: Sample, branch: Branch, value: Value, origin: tuple[str, str]) -> Visit:
+        """Do all of a branch, and inspect for exports the rows whose images have all come by."""
+        outer = self._wanted
+        wanted = self._wanted = {step: None for one in branch.inspections for step in one.ports.values()}
+        wanted[branch.step] = (sample, value)
+        try:
+            visit = self._visit(sample, branch, value, origin)
+        finally:
+            self._wanted = outer
+        for step in outer.keys() & wanted.keys():
+            outer[step] = wanted[step]
+        inspected = [self._inspect(one, sample.key, wanted) for one in branch.inspections]
+        return visit._replace(inspected=tuple([one for one in inspected if one is not None]))
+
+    def _inspect(
+        self, early: EarlyInspection, key: str, found: Mapping[str, tuple[Sample, Value] | None]
+    ) -> Inspected | None:
+        """Inspect a row whose images are all at hand; any other is left until its export is come to."""
+        node = early.node
+        samples: dict[str, Sample] = {}
+        values: dict[str, Value] = {}
+        for port, step in early.ports.items():
+            there = found[step]
+            if there is None or there[0].key != key or not there[1].at_hand:
+                return None
+            samples[port], values[port] = there
+        action = action_key(node.doing, inspection_inputs(samples))
+        if action in self._inspected:  # by this walk, before bytes that were missing made it begin anew
+            return self._inspected[action]
+        if self._bench.memory.known(action) is not None:
+            return None
+        self._beacon.enter(node.id, None)
+        try:
+            done, put = inspect(node, samples, lambda: {port: v.get() for port, v in values.items()}, self._bench)
+        finally:
+            self._beacon.leave()
+        if not done.result.lasting:
+            return None  # the export tries again, and tells
+        header = max((sample.header for sample in samples.values()), key=lambda one: one.get("height") or 0)
+        self._inspected[action] = Inspected(node, done, put, header)
+        return self._inspected[action]
 
     def _keep(self, sample: Sample, value: Value) -> Payload | None:
         if self._bench.stored(sample.digest) is not None:

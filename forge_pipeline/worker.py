@@ -12,15 +12,14 @@ from typing import Any
 
 from forge_pipeline.beacon import Beacon
 from forge_pipeline.bench import Bench
-from forge_pipeline.cache.store import Payload, PayloadMissing
+from forge_pipeline.cache.store import PayloadMissing
 from forge_pipeline.compiled import Doing
-from forge_pipeline.digest import canonical_json
 from forge_pipeline.errors import BrokenPromise, EnvironmentFault
-from forge_pipeline.guard import guarded, json_of
+from forge_pipeline.guard import json_of
+from forge_pipeline.inspection import inspect
 from forge_pipeline.reuse import Sent
-from forge_pipeline.sample import Sample
-from forge_pipeline.shapes import Export, Inspection, Keep, Select
-from forge_pipeline.task import Chunk, ChunkOutcome, Done, InspectionTask, Outcome, Result, Task, action_key
+from forge_pipeline.shapes import Keep, Select
+from forge_pipeline.task import Chunk, ChunkOutcome, InspectionTask, Outcome, Result, Task
 from forge_pipeline.walk import Later, Walk
 
 _ATTEMPTS = 1000  # as many damaged payloads as one task may meet and make again
@@ -108,37 +107,14 @@ def run_decide(doing: Doing, tables: Mapping[str, Columns], bench: Bench) -> Res
 
 
 def _inspect(task: InspectionTask, bench: Bench) -> Outcome:
-    """Let an export look at the images of one joined row; images it replaces are put into the store."""
-    doing = task.node.doing
-    operator = bench.operator(doing)
-    assert isinstance(operator, Export)
-    put: list[Payload] = []
+    def values() -> dict[str, Any]:
+        return {port: bench.value(sample) for port, sample in task.samples.items()}
+
     started = time.perf_counter()
-
-    def inspect() -> Result:
-        found: Inspection = operator.inspect({port: bench.value(sample) for port, sample in task.samples.items()})
-        replaced = {}
-        for port, given in sorted(found.replaced.items()):
-            codec = bench.codecs[task.samples[port].kind]
-            content = codec.freeze(given)
-            digest = codec.digest(content)
-            if bench.stored(digest) is None:
-                put.append(bench.store.put(digest, codec.encode(content), codec.suffix(content)))
-            replaced[port] = [digest, dict(codec.header(content))]
-        return Result("value", value={"facts": json_of(operator, dict(found.facts)), "replaced": replaced})
-
-    inputs = inspection_inputs(task.samples)
     try:
-        result = guarded(inspect)
+        done, put = inspect(task.node, task.samples, values, bench)
     except PayloadMissing as error:
         return Outcome(task.number, missing=error.digest, notes=(error.message,))
     except (EnvironmentFault, BrokenPromise, MemoryError) as fault:
         return Outcome(task.number, fault=fault)
-    seconds = time.perf_counter() - started
-    done = Done(action_key(doing, inputs), doing, inputs, result, "ran", seconds)
-    return Outcome(task.number, inspected=done, payloads=tuple(put), seconds=seconds)
-
-
-def inspection_inputs(samples: Mapping[str, Sample]) -> str:
-    """Spell what an inspection sees, as JSON: the content at each port."""
-    return canonical_json({port: sample.digest for port, sample in samples.items()})
+    return Outcome(task.number, inspected=done, payloads=put, seconds=time.perf_counter() - started)

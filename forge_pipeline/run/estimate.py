@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from forge_pipeline.compiled import Graph, Node
@@ -104,11 +104,22 @@ def _need(graph: Graph, branch: Branch, size: Size) -> Need:
     for measure in branch.measures:
         if measure.doing.reads != "header":
             need = max(need, Need(_own(graph[measure.select], size), measure.select))
+    for one in branch.inspections:
+        sizes = {branch.step: size, **dict(_sizes_below(branch, size))}
+        seen = sum(sizes[step].worked_on(one.node.memory_expansion) for step in one.ports.values())
+        need = max(need, Need(_said(one.node, seen), one.node.id))
     for chain in branch.chains:
         below = _need(graph, chain.branch, _child(chain.node, size))
         own = _own(chain.node, size)
         need = max(need, Need(own + below.size_bytes, chain.node.id if own > below.size_bytes else below.step))
     return need
+
+
+def _sizes_below(branch: Branch, size: Size) -> Iterator[tuple[str, Size]]:
+    for chain in branch.chains:
+        child = _child(chain.node, size)
+        yield chain.node.id, child
+        yield from _sizes_below(chain.branch, child)
 
 
 def _own(node: Node, size: Size) -> float:

@@ -13,13 +13,13 @@ from forge_pipeline.digest import canonical_json, digest_json
 from forge_pipeline.errors import BrokenPromise, EnvironmentFault, RunFailed
 from forge_pipeline.events import ExportDone, StepFinished
 from forge_pipeline.files import read_location
+from forge_pipeline.inspection import inspection_inputs
 from forge_pipeline.manifest import file_stem, manifest_row, reject_row, write_manifest, write_rejects
 from forge_pipeline.publish import Content, PayloadDamaged, Publication, Published, changes, publish, still_published
 from forge_pipeline.run.scheduler import Scheduler
 from forge_pipeline.sample import Sample
 from forge_pipeline.shapes import Export, ExportFile, Joined
 from forge_pipeline.task import Outcome, Result, action_key, read_result, through
-from forge_pipeline.worker import inspection_inputs
 
 MANIFEST_FORMAT = 1
 _ORPHANS_TOLD = 5
@@ -218,7 +218,11 @@ class Exporter:
             known = run.index.known(key)
             ledger.actions += 1
             if known is not None:
-                ledger.reused += 1
+                # Inspected when its images were at hand, or by an earlier run.
+                if ledger.inspected:
+                    ledger.inspected -= 1
+                else:
+                    ledger.reused += 1
                 results[row.key] = read_result(known)
             else:
                 self._inspect(node, row, results)

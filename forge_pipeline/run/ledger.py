@@ -44,6 +44,8 @@ class Ledger:
     partial: Counter[str] = field(default_factory=Counter)
     actions: int = 0
     """All actions and measures looked at, run or not: what a run that reuses the step whole reports as reused."""
+    inspected: int = 0
+    """Rows of an export that were inspected in this run before it came to the export."""
     planned: int = 0
     """Actions that a dry run found to be done."""
     unknown_until: str = ""

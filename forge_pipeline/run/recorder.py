@@ -15,7 +15,7 @@ from forge_pipeline.events import Event, Failure, Note, Quarantined, StepAdvance
 from forge_pipeline.run.datasets import Datasets
 from forge_pipeline.run.ledger import Ledger
 from forge_pipeline.sample import Fields, Link, Sample
-from forge_pipeline.task import Branch, Done, Measure, Result, Visit, cuts, through
+from forge_pipeline.task import Branch, Done, Inspected, Measure, Result, Visit, cuts, through
 from forge_pipeline.walk import DEVICE
 
 _ANNOUNCE_EVERY_S = 0.1
@@ -75,6 +75,8 @@ class Recorder:
             self._ledgers[branch.step].bytes_out += visit.payload.size
         if visit.measures:
             self._absorb_measures(sample, visit, rows)
+        for inspected in visit.inspected:
+            self._absorb_inspection(inspected)
         if visit.broke is not None and rows:
             step, result = visit.broke
             self.enter(step)
@@ -108,6 +110,16 @@ class Recorder:
                 self.note_measure(measure, sample, done.result)
         for select in worked:
             self._ledgers[select].work_on([sample.header])
+
+    def _absorb_inspection(self, inspected: Inspected) -> None:
+        ledger = self._ledgers[inspected.node.id]
+        for payload in inspected.payloads:
+            self._index.record_payload(payload)
+        ledger.seconds += inspected.done.seconds
+        if self.record_action(inspected.done, inspected.node.use):
+            ledger.measured += 1
+            ledger.inspected += 1
+            ledger.work_on([inspected.header])
 
     def _count(self, done: Done, node: Node, rows: bool, measured: bool = False) -> bool:
         """Count an action; return whether a worker did it now."""

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from forge_pipeline import api, walk, worker
+from forge_pipeline import api, inspection, walk
 from forge_pipeline.digest import digest_file
 from forge_pipeline.events import Event, Note, RunResult
 from forge_pipeline.run import scheduler
@@ -222,7 +222,7 @@ def _counted_calls() -> Iterator[list[str]]:
 
     with pytest.MonkeyPatch.context() as patch:
         counted(walk, "guarded")
-        counted(worker, "guarded")
+        counted(inspection, "guarded")
         counted(run_sources, "guarded")
         counted(scheduler, "run_decide")
         yield calls
