@@ -92,6 +92,12 @@ class Node:
     """The field `by` which its samples go on, and in which `order`; empty where in that of their keys."""
 
     @property
+    def doings(self) -> tuple[Doing, ...]:
+        """Everything that is done in it: its own, of a source its facts, of a select its metrics."""
+        facts = () if self.facts is None else (self.facts,)
+        return (self.doing, *facts, *(metric for port in self.metrics.values() for metric in port.values()))
+
+    @property
     def timeout_s(self) -> float | None:
         """How long the step may take for one sample."""
         return self.resources.get("timeout_s")

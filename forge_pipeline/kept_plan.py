@@ -46,9 +46,9 @@ def kept_graph(
 
 
 def _spell(graph: Graph, files: Sequence[Path], sets: Sequence[str], seen_ns: int) -> str:
-    doings = [d for n in graph.nodes for d in (n.doing, n.facts, *(m for p in n.metrics.values() for m in p.values()))]
-    libraries = sorted({name for d in doings if d is not None for name in d.config["libraries"]})
-    side_files = [Path(path) for d in doings if d is not None for path in d.side_files]
+    doings = [doing for node in graph.nodes for doing in node.doings]
+    libraries = sorted({name for doing in doings for name in doing.config["libraries"]})
+    side_files = [Path(path) for doing in doings for path in doing.side_files]
     # Not resolved: a link that is turned to another file must show.
     watched = {str(path.absolute()) for path in (*files, *_code_files(graph), *side_files)}
     return json.dumps(
@@ -71,7 +71,7 @@ def _code_files(graph: Graph) -> Iterable[Path]:
     for module in Codecs().modules():
         yield from import_closure(module).files.values()
     for node in graph.nodes:
-        for doing in (node.doing, *(m for port in node.metrics.values() for m in port.values())):
+        for doing in node.doings:
             yield from import_closure(doing.operator.module, doing.operator.file).files.values()
 
 

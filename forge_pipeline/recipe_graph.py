@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,8 +35,11 @@ def compile_recipe(recipe: Path, options: Options) -> tuple[Graph, Recipe]:
     return compile_graph(loaded, registry, options.directory), loaded
 
 
-def graph_of(recipe: Path, options: Options, cache: Cache) -> Graph:
+def graph_of(recipe: Path, options: Options, cache: Cache, compiling: Callable[[], None] = lambda: None) -> Graph:
     """Return a recipe's graph; unchanged files, options and code are not read a second time.
+
+    Args:
+        compiling: called before it is compiled, where it is: there will be work to do, in all likelihood.
 
     Raises:
         CommandError: there is no such recipe.
@@ -48,6 +52,7 @@ def graph_of(recipe: Path, options: Options, cache: Cache) -> Graph:
     place_kernel_cache()
 
     def compile_now() -> tuple[Graph, tuple[Path, ...]]:
+        compiling()
         graph, loaded = compile_recipe(recipe, options)
         cache.index.settle_codecs(Codecs().versions())
         return graph, (*loaded.files, *loaded.imports)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from forge_pipeline.cache.place import Cache
     from forge_pipeline.compiled import Graph, Node
     from forge_pipeline.executors.choose import Choice
+    from forge_pipeline.executors.process import WorkerProcess
     from forge_pipeline.lock import Lock
     from forge_pipeline.run import Scheduler
     from forge_pipeline.run.exports import Exporter, Prepared
@@ -298,7 +299,7 @@ def open_session(
     """
     from forge_pipeline.bench import Bench
     from forge_pipeline.executors.choose import choose
-    from forge_pipeline.executors.open import open_executor
+    from forge_pipeline.executors.open import begin_workers, open_executor
     from forge_pipeline.machine import look_at_machine
     from forge_pipeline.profile import load_profile
     from forge_pipeline.reuse import WithoutFailures
@@ -306,33 +307,41 @@ def open_session(
     from forge_pipeline.run.exports import Exporter
     from forge_pipeline.run.part import Part
 
-    graph = _narrowed(graph_of(recipe, options, cache), options)
     # Who runs one sample wants to see it break: a failure that is known is tried again, by workers elsewhere too.
     retried = options.only is not None
+    index = None if retried else str(cache.index.path)
     bench = Bench(cache.store, WithoutFailures(cache.index) if retried else cache.index)
     profile = load_profile(options.profile, cache.root)
-    asked = options.executor or ("ray" if options.ray_address else graph.executor or profile.executor)
-    workers = options.workers or graph.workers or profile.workers
     machine = look_at_machine()
-    choice = choose(graph.nodes, machine, asked, workers)
-    ray_address = options.ray_address or profile.ray_address
-    index = None if retried else str(cache.index.path)
-    executor = open_executor(choice, bench, index, graph.nodes, ray_address, workers)
-    settings = RunSettings(
-        options.directory,
-        part=Part(options.sample, options.shard, options.only or ""),
-        decides=options.shard is None,
-        dry=dry,
-        memory_bytes=_memory_bytes(options.memory or profile.memory, machine.memory_available_bytes),
-        memory_available_bytes=machine.memory_available_bytes,
-        recipe=identity(recipe),
-        deadline_s=time.monotonic() + options.budget_s if options.budget_s is not None else None,
-    )
-    scheduler = Scheduler(graph, bench, cache.index, executor, announce, settings)
-    try:
+    begun: list[WorkerProcess] = []
+
+    def compiling() -> None:
+        if (options.executor or profile.executor) == "processes" and not dry:
+            count = options.workers or profile.workers or machine.cores
+            begun.extend(begin_workers(cache.store.spec, index, count))
+            for process in begun:
+                ending.callback(process.close)
+
+    with contextlib.ExitStack() as ending:
+        graph = _narrowed(graph_of(recipe, options, cache, compiling), options)
+        asked = options.executor or ("ray" if options.ray_address else graph.executor or profile.executor)
+        workers = options.workers or graph.workers or profile.workers
+        choice = choose(graph.nodes, machine, asked, workers)
+        ray_address = options.ray_address or profile.ray_address
+        executor = open_executor(choice, bench, index, graph.nodes, ray_address, workers, begun)
+        settings = RunSettings(
+            options.directory,
+            part=Part(options.sample, options.shard, options.only or ""),
+            decides=options.shard is None,
+            dry=dry,
+            memory_bytes=_memory_bytes(options.memory or profile.memory, machine.memory_available_bytes),
+            memory_available_bytes=machine.memory_available_bytes,
+            recipe=identity(recipe),
+            deadline_s=time.monotonic() + options.budget_s if options.budget_s is not None else None,
+        )
+        scheduler = Scheduler(graph, bench, cache.index, executor, announce, settings)
+        ending.callback(lambda: executor.close(wait=not scheduler.jobs.abandoned))
         yield Session(graph, scheduler, Exporter(scheduler, _suffix(options)), recipe, options, announce, choice)
-    finally:
-        executor.close(wait=not scheduler.jobs.abandoned)
 
 
 def _narrowed(graph: Graph, options: Options) -> Graph:

@@ -83,7 +83,7 @@ class Setting:
 
 def describe_run(nodes: Iterable[Node], store: Store, index: str | None) -> Setting:
     """Gather what workers are told; puts a probe into the store."""
-    doings = [doing for node in nodes for doing in _doings_of_node(node)]
+    doings = [doing for node in nodes for doing in node.doings]
     libraries = {name for doing in doings for name in doing.config.get("libraries", {})}
     files = sorted({(doing.operator.module, doing.operator.file) for doing in doings if doing.operator.file})
     return Setting(
@@ -259,14 +259,6 @@ def _imported(module: str, path: str) -> Imported:
     folder = Path(path).parent
     files = {p.relative_to(folder).as_posix(): p.read_bytes() for p in import_closure(module, path).files.values()}
     return Imported(path, code_digest(module, path), files)
-
-
-def _doings_of_node(node: Node) -> Iterator[Doing]:
-    yield node.doing
-    if node.facts is not None:
-        yield node.facts
-    for metrics in node.metrics.values():
-        yield from metrics.values()
 
 
 def _doings(task: Task | InspectionTask) -> Iterator[Doing]:

@@ -9,6 +9,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import Iterable
 from typing import ClassVar
 
 from forge_pipeline.beacon import Beacon
@@ -164,9 +165,15 @@ class ProcessesExecutor(_Pool):
     chunk_s = 0.2
     apart = True
 
-    def __init__(self, spec: WorkerSpec, workers: int) -> None:
+    def __init__(self, spec: WorkerSpec, workers: int, begun: Iterable[WorkerProcess] = ()) -> None:
+        """Make it ready.
+
+        Args:
+            begun: processes that were started already, by the same spec; who did so ends those that are not used.
+        """
         super().__init__(workers)
         self._spec = spec
+        self._begun = deque(begun)
         self._processes: list[WorkerProcess] = []
 
     def next_outcome(self) -> ChunkOutcome:
@@ -181,7 +188,10 @@ class ProcessesExecutor(_Pool):
         super().close(wait)
 
     def _live(self) -> None:
-        process = WorkerProcess(self._spec)
+        try:
+            process = self._begun.popleft()
+        except IndexError:
+            process = WorkerProcess(self._spec)
         self._processes.append(process)
         try:
             while (chunk := self._next_chunk()) is not None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import pickle
 import signal
 import tempfile
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -64,6 +65,24 @@ class WorkerProcess:
         """Of the process that was started last."""
         self._beacon_path: Path | None = None
         """Its file, until the process has it too."""
+
+    def begin(self) -> None:
+        """Start the process before there is work for it, and let it import what every worker needs.
+
+        Raises:
+            EnvironmentFault: no process can be started.
+        """
+        self._start()
+        self.prepare([])
+
+    def prepare(self, modules: Iterable[str]) -> None:
+        """Let a process that was begun import what its work will need; what breaks in it breaks again at the work."""
+        from joblib.externals.loky.process_executor import BrokenProcessPool
+
+        if self._pool is not None:
+            with contextlib.suppress(BrokenProcessPool):
+                self._pool.submit(_prepare, sorted(modules))
+                self._processes = list(self._pool._processes.values()) or self._processes
 
     def run(self, chunk: Chunk) -> ChunkOutcome:
         """Let the process do a chunk.
@@ -237,6 +256,20 @@ def _workplace(spec: WorkerSpec, beacon: str) -> Any:
     if spec.folder and Path(spec.folder).is_dir():
         os.chdir(spec.folder)
     return Workplace(spec.store, spec.index, SharedBeacon(Path(beacon)), spec.imported)
+
+
+def _prepare(modules: Sequence[str]) -> None:
+    """Import modules, and what they import late in their own package, while nothing else is to be done."""
+    from forge_pipeline.fingerprint import import_closure
+    from forge_pipeline.kernel_cache import ready_compiler
+    from forge_pipeline.registry import Codecs
+
+    for module in modules or Codecs().modules():
+        for name in import_closure(module).files:
+            if ":" not in name:  # the others are data
+                with contextlib.suppress(Exception):
+                    importlib.import_module(name)
+    ready_compiler()
 
 
 def _work(packed: bytes) -> bytes:

@@ -157,8 +157,7 @@ class Scheduler:
     def _open_step(self, node: Node) -> None:
         ledger = self.ledgers[node.id]
         ledger.dataset = self.index.begin_dataset(self.run_id, node.id, node.doing.digest)
-        facts = [node.facts] if node.facts is not None else []
-        for doing in (node.doing, *facts, *(metric for port in node.metrics.values() for metric in port.values())):
+        for doing in node.doings:
             self.index.record_config(doing.digest, canonical_json(doing.config))
         if node.shape == "source":
             branch = source_branch(self.graph, node, self._walked)

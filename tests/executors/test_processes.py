@@ -19,8 +19,8 @@ from typing import Any
 import psutil
 import pytest
 
-from forge_pipeline import api
-from forge_pipeline.errors import EnvironmentFault
+from forge_pipeline import api, graph
+from forge_pipeline.errors import EnvironmentFault, RecipeError
 from forge_pipeline.events import Bisected, Event, Retried, TaskFinished, WorkerLost
 from forge_pipeline.executors import process
 from forge_steps._pixels import ImageCodec
@@ -35,6 +35,12 @@ def _undisturbed(world: World) -> Ran:
     (world.root / "aside.txt").rename(world.root / "photos/photo06.txt")
     world.forget_exports()
     return ran
+
+
+def _workers_of(pid: int) -> list[psutil.Process]:
+    """List the worker processes that a process has started."""
+    children = psutil.Process(pid).children(recursive=True)
+    return [child for child in children if "popen_loky" in " ".join(child.cmdline())]
 
 
 @pytest.mark.slow
@@ -175,6 +181,42 @@ def test_a_process_tries_a_known_failure_again_where_one_sample_is_asked_for(wor
         assert len(list((world.root / "marks").iterdir())) == attempts
 
 
+@pytest.mark.timeout(60)
+def test_workers_begin_while_the_recipe_is_compiled_and_never_for_an_unchanged_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[process.WorkerProcess] = []
+    compiled: list[int] = []
+    start, compile_graph = process.WorkerProcess._start, graph.compile_graph
+
+    def note_start(self: process.WorkerProcess) -> None:
+        started.append(self)
+        start(self)
+
+    def note_compiled(*arguments: Any) -> Any:
+        compiled.append(len(started))
+        return compile_graph(*arguments)
+
+    monkeypatch.setattr(process.WorkerProcess, "_start", note_start)
+    monkeypatch.setattr(graph, "compile_graph", note_compiled)
+    breaking(world)
+    world.settle()
+    assert len(world.run(executor="processes", workers=2).rows()) == 12
+    assert (len(started), compiled) == (2, [2])
+    world.run(executor="processes", workers=2).assert_nothing_done()
+    world.run(executor="threads", workers=2).assert_nothing_done()
+    assert len(started) == 2
+    assert _workers_of(os.getpid()) == []
+
+
+def test_workers_that_began_end_with_a_recipe_that_is_wrong(world: World) -> None:
+    breaking(world)
+    world.recipe_path.write_text(world.recipe_path.read_text().replace("toy.write", "toy.wrote"))
+    with pytest.raises(RecipeError, match=r"toy\.wrote"):
+        world.run(executor="processes", workers=2)
+    assert _workers_of(os.getpid()) == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("kills_max", "status"), [(20, "done"), (2, "given up")])
 def test_workers_that_are_killed_while_they_start_are_started_again(
@@ -281,7 +323,7 @@ def test_disks_that_are_full_when_a_worker_starts_end_the_run(world: World, monk
     breaking(world)
     with pytest.raises(EnvironmentFault) as raised:
         world.run(executor="processes", workers=1)
-    memory, disk = refused[:2]
+    memory, disk = refused[2:4]  # the first two were of one that was begun before there was work
     assert (memory.parent, disk.parent) == (Path("/dev/shm"), Path(tempfile.gettempdir()))
     assert str(raised.value) == f"disk full: {disk} could not be written\n  hint: free some space and run again"
     assert [path for path in refused if path.exists()] == []
@@ -334,8 +376,7 @@ def test_no_worker_outlives_its_run(world: World) -> None:
     workers: list[psutil.Process] = []
     deadline = time.monotonic() + 60
     while len(workers) < 2 and time.monotonic() < deadline:
-        children = psutil.Process(run.pid).children(recursive=True)
-        workers = [p for p in children if "popen_loky" in " ".join(p.cmdline())]
+        workers = _workers_of(run.pid)
         time.sleep(0.1)
     assert len(workers) >= 2
     os.kill(run.pid, signal.SIGKILL)
