@@ -126,7 +126,7 @@ def identify_location(location: Location) -> Identified:
 class ReadAhead:
     """Bytes that were read to name them, until whoever takes them apart comes: so that a file is read once.
 
-    Safe for many threads. Those that nobody has taken go first when there are too many.
+    Safe for many threads. Where they are too many already, no more are kept: those that came first are wanted first.
     """
 
     def __init__(self) -> None:
@@ -137,11 +137,9 @@ class ReadAhead:
     def keep(self, digest: str, data: bytes) -> None:
         """Keep the bytes of that digest."""
         with self._lock:
-            if digest not in self._kept:
+            if digest not in self._kept and self._size + len(data) <= _KEPT_BYTES:
                 self._kept[digest] = data
                 self._size += len(data)
-            while self._size > _KEPT_BYTES:
-                self._size -= len(self._kept.pop(next(iter(self._kept))))
 
     def take(self, digest: str) -> bytes | None:
         """Return the bytes of that digest, and keep them no longer; None where they are not here."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from forge_pipeline.batches import Batching, batching
 from forge_pipeline.bench import Bench
 from forge_pipeline.cache.store import Payload
 from forge_pipeline.compiled import Node
@@ -48,7 +49,9 @@ def inspect(
         return Result("value", value={"facts": json_of(operator, dict(found.facts)), "replaced": replaced})
 
     started = time.perf_counter()
-    result = guarded(look)
+    # Not those of an operator in whose midst it may be: what fell back there did not fall back here.
+    with batching(Batching(node.id)):
+        result = guarded(look)
     seconds = time.perf_counter() - started
     inputs = inspection_inputs(samples)
     return Done(action_key(node.doing, inputs), node.doing, inputs, result, "ran", seconds), tuple(put)

@@ -30,7 +30,7 @@ class ChildResult(NamedTuple):
     @property
     def text(self) -> str:
         """Its canonical JSON."""
-        fields = canonical_json(self.fields) if self.fields else "{}"
+        fields = canonical_json(dict(self.fields)) if self.fields else "{}"
         return f"[{spell_text(self.suffix)},{spell_text(self.digest)},{fields},{spell_header(self.header)}]"
 
 
@@ -70,7 +70,7 @@ class Result:
             return f'{{"children":[{",".join([child.text for child in self.children])}],"kind":"children"}}'
         out: dict[str, Any] = {"kind": self.kind}
         if self.kind == "children":
-            out["children"] = self.children
+            out["children"] = [[c.suffix, c.digest, dict(c.fields), dict(c.header)] for c in self.children]
         if self.kind == "value":
             out["value"] = self.value
         if self.reason:
@@ -177,11 +177,13 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class EarlyInspection:
-    """An export that inspects joined rows, where the images of all its ports come by in one branch.
+    """An export that inspects joined rows, where the images of all its ports come by in one branch, one of the other.
+
+    So all of them are there anyway when the last one is made, and none is held for this.
 
     Attributes:
         node: the export.
-        ports: the step at each port; one is the branch's own, the others lie below it.
+        ports: the step at each port; one is the branch's own, the others lie one below the other.
     """
 
     node: Node
@@ -226,21 +228,30 @@ def grow_branch(graph: Graph, step: str, walked: frozenset[str]) -> Branch:
 
 def _inspections(graph: Graph, step: str, chains: Iterable[Chain]) -> Iterator[EarlyInspection]:
     """Find the exports that inspect rows of a sample and what is made of it, one for one, in its own branch."""
-    here = {step, *_one_for_one(chains)}
+    lines = [{step, *line} for line in _lines(chains)]
     for node, _, variant in graph.consumers[step]:
-        # One that hangs must take its own sample with it, not all that the branch has done.
+        # One that hangs must not take with it all that the branch has done.
         if node.shape != "export" or not node.inspects or variant or node.timeout_s is not None:
             continue
         ports = {port: refs[0].step for port, refs in node.inputs.items() if len(refs) == 1 and not refs[0].variant}
-        if len(ports) == len(node.inputs) and here.issuperset(ports.values()):
+        if len(ports) == len(node.inputs) and any(line.issuperset(ports.values()) for line in lines):
             yield EarlyInspection(node, ports)
 
 
-def _one_for_one(chains: Iterable[Chain]) -> Iterator[str]:
-    for chain in chains:
-        if not chain.node.many and not chain.variant:
-            yield chain.node.id
-            yield from _one_for_one(chain.branch.chains)
+def _lines(chains: Iterable[Chain]) -> Iterator[tuple[str, ...]]:
+    """List the ways down that give one child for one sample, to their ends."""
+    further = [chain for chain in chains if not chain.node.many and not chain.variant]
+    for chain in further:
+        for line in _lines(chain.branch.chains):
+            yield (chain.node.id, *line)
+    if not further:
+        yield ()
+
+
+def bare(branch: Branch) -> Branch:
+    """Return a branch without its inspections: each is left until its export is come to."""
+    chains = tuple(replace(chain, branch=bare(chain.branch)) for chain in branch.chains)
+    return replace(branch, chains=chains, inspections=())
 
 
 def source_branch(graph: Graph, node: Node, walked: frozenset[str]) -> Branch:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
@@ -110,6 +110,14 @@ class Look(NamedTuple):
     all_known: bool
 
 
+class _Row(NamedTuple):
+    """A row of an export while its samples come by, by their steps."""
+
+    early: EarlyInspection
+    key: str
+    found: dict[str, tuple[Sample, Value]]
+
+
 class Walk:
     """One walk down a branch: `look` only looks, `visit` does."""
 
@@ -123,8 +131,8 @@ class Walk:
         self.tried: list[Tried] = []
         """What broke in what was visited, and was tried again."""
         self._done: dict[str, Done] = {}
-        self._wanted: dict[str, tuple[Sample, Value] | None] = {}
-        """By step: what an export inspects of the sample that is visited, once it has come by."""
+        self._rows: list[_Row] = []
+        """Rows of exports that the samples which are visited now belong to, outermost first."""
         self._inspected: dict[str, Inspected] = {}
 
     # --- looking ------------------------------------------------------------------------------
@@ -184,11 +192,15 @@ class Walk:
         """Do all of a branch with one sample."""
         # What a task's own sample can be made again from is itself; its children can be made from it.
         origin = origin or (branch.step, sample.key)
-        if branch.step in self._wanted:
-            self._wanted[branch.step] = (sample, value)
-        if branch.inspections:
-            return self._visit_and_inspect(sample, branch, value, origin)
-        return self._visit(sample, branch, value, origin)
+        if not (branch.inspections or self._rows):
+            return self._visit(sample, branch, value, origin)
+        begun = len(self._rows)
+        self._rows += [_Row(early, sample.key, {}) for early in branch.inspections]
+        inspected = self._come_by(sample, branch.step, value)
+        try:
+            return self._visit(sample, branch, value, origin)._replace(inspected=inspected)
+        finally:
+            del self._rows[begun:]
 
     def _visit(self, sample: Sample, branch: Branch, value: Value, origin: tuple[str, str]) -> Visit:
         payload = self._keep(sample, value) if branch.store else None
@@ -196,34 +208,26 @@ class Walk:
         chains = tuple([self._apply(c, through(sample, c.variant), value, origin) for c in branch.chains])
         return Visit(sample, measures, chains, payload=payload)
 
-    def _visit_and_inspect(self, sample: Sample, branch: Branch, value: Value, origin: tuple[str, str]) -> Visit:
-        """Do all of a branch, and inspect for exports the rows whose images have all come by."""
-        outer = self._wanted
-        wanted = self._wanted = {step: None for one in branch.inspections for step in one.ports.values()}
-        wanted[branch.step] = (sample, value)
-        try:
-            visit = self._visit(sample, branch, value, origin)
-        finally:
-            self._wanted = outer
-        for step in outer.keys() & wanted.keys():
-            outer[step] = wanted[step]
-        inspected = [self._inspect(one, sample.key, wanted) for one in branch.inspections]
-        return visit._replace(inspected=tuple([one for one in inspected if one is not None]))
+    def _come_by(self, sample: Sample, step: str, value: Value) -> tuple[Inspected, ...]:
+        """Put a sample into the rows that it belongs to, and inspect those that are complete with it."""
+        inspected = []
+        for row in self._rows:
+            if row.key == sample.key and step in row.early.ports.values():
+                row.found[step] = (sample, value)
+                if all(port_step in row.found for port_step in row.early.ports.values()):
+                    inspected.append(self._inspect(row))
+                    row.found.clear()
+        return tuple([one for one in inspected if one is not None])
 
-    def _inspect(
-        self, early: EarlyInspection, key: str, found: Mapping[str, tuple[Sample, Value] | None]
-    ) -> Inspected | None:
+    def _inspect(self, row: _Row) -> Inspected | None:
         """Inspect a row whose images are all at hand; any other is left until its export is come to."""
-        node = early.node
-        samples: dict[str, Sample] = {}
-        values: dict[str, Value] = {}
-        for port, step in early.ports.items():
-            there = found[step]
-            if there is None or there[0].key != key or not there[1].at_hand:
-                return None
-            samples[port], values[port] = there
+        node = row.early.node
+        samples = {port: row.found[step][0] for port, step in row.early.ports.items()}
+        values = {port: row.found[step][1] for port, step in row.early.ports.items()}
+        if not all(value.at_hand for value in values.values()):
+            return None
         action = action_key(node.doing, inspection_inputs(samples))
-        if action in self._inspected:  # by this walk, before bytes that were missing made it begin anew
+        if action in self._inspected:  # by this walk, before it had to begin anew or an operator was tried again
             return self._inspected[action]
         if self._bench.memory.known(action) is not None:
             return None

@@ -300,7 +300,7 @@ class Exporter:
             port: {name: sample.fields.get(name) for name in node.doing.fields_read}
             for port, sample in row.samples.items()
         }
-        headers = {port: sample.header for port, sample in row.samples.items()}
+        headers = {port: dict(sample.header) for port, sample in row.samples.items()}
         return Joined(row.key, file_stem(row.key), headers, fields)
 
     def _with_suffix(self, file: ExportFile, sample: Sample) -> ExportFile:

@@ -46,6 +46,7 @@ from forge_pipeline.task import (
     Known,
     Outcome,
     Task,
+    bare,
     failed_outcome,
     payloads_put,
 )
@@ -75,6 +76,11 @@ class _Job:
     @property
     def step(self) -> str:
         return self.task.node.id if isinstance(self.task, InspectionTask) else self.task.branch.step
+
+    def leave_inspections(self) -> None:
+        """Leave inspections to their exports: what went wrong may be theirs, and must cost no more than their rows."""
+        if isinstance(self.task, Task):
+            self.task = self.task._replace(branch=bare(self.task.branch))
 
 
 @dataclass
@@ -188,6 +194,9 @@ class Jobs:
         known = self._known(sample, branch) if self._executor.apart else None
         task = Task(self._serial, sample, branch, self._seed, ignore_known, known)
         need = self._estimates.working_set(sample, branch)
+        if self._graph[need.step].shape == "export":  # it can wait until nothing else is held beside it
+            task = task._replace(branch=bare(branch))
+            need = self._estimates.working_set(sample, task.branch)
         self._begin(_Job(task, keys, int(need.size_bytes), then, needy=need.step))
 
     def submit_inspection(self, node: Node, samples: dict[str, Sample], then: Callable[[Outcome], None]) -> None:
@@ -391,6 +400,7 @@ class Jobs:
         assert self._watch is not None
         self._tell(self._watch.out_of_memory(in_use_bytes))
         job, *others = jobs
+        job.leave_inspections()
         self._waiting.extendleft(reversed(others))
         if job.alone:
             self._too_large(job)
@@ -419,6 +429,8 @@ class Jobs:
         self._announce(WorkerLost(outcome.worker, why, (outcome.number,)))
         guilty = [job for job in chunk.jobs if outcome.at is not None and job.task.number == outcome.at.task]
         others = [job for job in chunk.jobs if job not in guilty]
+        for job in chunk.jobs:
+            job.leave_inspections()
         if outcome.expired:
             self._again(others, chunk.losses)
             for job in guilty:

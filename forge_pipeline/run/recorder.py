@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from forge_pipeline.cache.index import Index
@@ -81,6 +81,9 @@ class Recorder:
             step, result = visit.broke
             self.enter(step)
             self.note_result(step, sample, result)
+            # Nor did it come to the steps on the way, and below: none of their datasets is whole.
+            for name in _steps_below(branch):
+                self._ledgers[name].lasting = False
         for chain, done, visits in visit.chains:
             node, parent = chain.node, through(sample, chain.variant)
             if self._count(done, node, rows):
@@ -274,3 +277,10 @@ class Recorder:
             self.failures.append(failure)
         if self._ledgers[step].node.on_error == "stop":
             raise RunFailed(f"step '{step}', sample '{key}': {why}", f"set `on_error: quarantine` on '{step}'")
+
+
+def _steps_below(branch: Branch) -> Iterator[str]:
+    yield from (measure.select for measure in branch.measures)
+    for chain in branch.chains:
+        yield chain.node.id
+        yield from _steps_below(chain.branch)

@@ -15,7 +15,7 @@ from forge_pipeline.run.datasets import Datasets
 from forge_pipeline.run.jobs import Jobs
 from forge_pipeline.run.recorder import Recorder
 from forge_pipeline.sample import Sample
-from forge_pipeline.task import Branch, Outcome, Result, Visit, cuts, source_branch, waits_for_all
+from forge_pipeline.task import Branch, Outcome, Result, Visit, bare, cuts, source_branch, waits_for_all
 
 # Bytes that were made again can be lost again while the run goes on; not this often.
 _ATTEMPTS = 5
@@ -141,13 +141,13 @@ class Repairs:
         needed = frozenset[str]().union(*(graph.ancestors(target) for target in targets))
         row = self._row(step, key)
         if entrance == _FILE:
-            return self._datasets.file_of(row), source_branch(graph, graph[step], needed)
+            return self._datasets.file_of(row), bare(source_branch(graph, graph[step], needed))
         if entrance:
             taker = graph[entrance]
             variant = next(ref.variant for ref in taker.inputs["in"] if ref.step == step)
             ranked = next(r for r in self._datasets.ranked(taker, step, variant) if r.key == key)
-            return ranked, waiting_branch(graph, taker, step, variant, needed)
-        return row, root_branch(graph, step, needed)
+            return ranked, bare(waiting_branch(graph, taker, step, variant, needed))
+        return row, bare(root_branch(graph, step, needed))
 
     def _row(self, step: str, key: str) -> Sample:
         row = self._datasets.row(step, key)

@@ -228,6 +228,7 @@ class Scheduler:
         walk = Walk(self.bench, self.graph.seed)
         visit = _known_visit(walk, sample, start.branch)
         if visit is not None:
+            self.bench.read_ahead.take(sample.digest)
             self.recorder.absorb(sample, start.branch, visit, on_cut=self._push_cut)
             return
         if self.settings.dry:
@@ -248,6 +249,7 @@ class Scheduler:
                 return
             assert outcome.visit is not None
             start.outstanding -= 1
+            self.bench.read_ahead.take(sample.digest)  # where nobody needed to read it
             self.recorder.absorb(sample, start.branch, outcome.visit, on_cut=self._push_cut)
 
         keys = busy_keys(sample, start.branch, lambda key: self.index.known(key) is not None)

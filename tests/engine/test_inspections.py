@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -10,7 +10,7 @@ from forge_pipeline import inspection
 from forge_pipeline.cache.folder import FolderStore
 from forge_pipeline.cache.store import Payload
 from forge_pipeline.recipe_graph import compile_recipe
-from forge_pipeline.task import grow_branch
+from forge_pipeline.task import Result, grow_branch
 from tests.engine.worlds import World
 
 PAIRS = """
@@ -117,3 +117,107 @@ def test_which_exports_can_inspect_early(world: World, steps: str, early: dict[s
     every = frozenset(node.id for node in graph.nodes)
     found = {node.id: [one.node.id for one in grow_branch(graph, node.id, every).inspections] for node in graph.nodes}
     assert {step: exports for step, exports in found.items() if exports} == early
+
+
+CRASH = "import os; os.path.exists({mark!r}) and {when} and os.abort()"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["inspection", "operator", "metric"])
+def test_a_sample_that_ended_its_worker_comes_back_when_that_is_mended(world: World, where: str) -> None:
+    """Whatever crashed, the steps above it are not taken for complete without the sample."""
+    world.files(d="77 1")
+    mark = world.root / "mark"
+    before = {
+        "inspection": 'CALLS.append(f"inspect {a} {b}")',
+        "operator": 'CALLS.append(f"add {values}")',
+        "metric": 'CALLS.append(f"mean {',
+    }[where]
+    when = {"inspection": "a[0] == 87", "operator": "values[0] == 87", "metric": "numbers(value)[0] == 92"}[where]
+    world.edit_code(before, f"{CRASH.format(mark=str(mark), when=when)}; {before}")
+    mark.touch()
+    steps = PAIRS.replace("path: out}", "path: out}, max_errors: 100%").replace("5}}", "5}, max_errors: 100%}")
+    if where == "metric":
+        steps += """
+    bright: {use: toy.keep, from: lr, max_errors: 100%, with: {least: 0}}
+    more: {use: toy.write, from: bright, with: {path: more}}
+"""
+    world.recipe(steps)
+    crashed = world.run(executor="processes", workers=1)
+    assert crashed.result.status == "done"
+    assert [failure.sample for failure in crashed.result.failures] == ["photos/d.txt"]
+    if where == "inspection":  # it costs its row alone
+        assert crashed.funnel["lr"][:2] == (4, 4)
+        assert [(row["step"], row["key"]) for row in crashed.rows("rejects")] == [("out", "photos/d.txt")]
+    mark.unlink()
+    mended = world.run(executor="processes", workers=1)
+    assert mended.result.failures == ()
+    mended.assert_same_as(world.run_clean())
+
+
+def test_memory_refused_to_an_inspection_is_not_held_against_the_steps_above(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.recipe(PAIRS)
+    real, refused = inspection.guarded, []
+
+    def refuse_once(look: Callable[[], Result]) -> Result:
+        if not refused:
+            refused.append(look)
+            raise MemoryError
+        return real(look)
+
+    monkeypatch.setattr(inspection, "guarded", refuse_once)
+    ran = world.run()
+    assert (ran.result.status, len(refused)) == ("done", 1)
+    assert ran.counts("measured") == {"out": 3}
+    ran.assert_same_as(world.run_clean())
+
+
+def test_an_inspection_that_needs_more_than_all_else_waits_for_its_export(world: World) -> None:
+    world.recipe(PAIRS.replace("path: out}", f"path: out}}, max_errors: 100%, resources: {{memory_bytes: {1 << 50}}}"))
+    ran = world.run()
+    assert ran.funnel["lr"] == (3, 3, {}, 0)
+    assert [(row["step"], row["reason"]) for row in ran.rows("rejects")] == [("out", "too_large")] * 3
+
+
+def test_what_is_made_by_an_operator_that_breaks_afterwards_is_not_counted(world: World) -> None:
+    last = 'yield Child(image(changed), fields={"added": self.params.amount + more})'
+    world.edit_code(last, f'{last}\n        if values[0] == 87:\n            raise DataError("late", "too late")')
+    world.files(d="77 1")
+    world.recipe(PAIRS.replace("5}}", "5}, max_errors: 100%}"))
+    ran = world.run()
+    assert ran.funnel["lr"] == (4, 3, {}, 1)
+    assert ran.counts("measured") == {"out": 3}
+    assert ran.counts("reused") == {}
+
+
+def test_rows_of_nested_branches_are_all_inspected_early(world: World, read: list[str]) -> None:
+    world.recipe("""
+        photos: {use: toy.read, with: {path: photos}}
+        hr: {use: toy.add, from: photos}
+        mid: {use: toy.add, from: hr, with: {amount: 2}}
+        lr: {use: toy.add, from: mid, with: {amount: 3}}
+        last: {use: toy.add, from: mid, with: {amount: 4}}
+        out: {use: toy.pair, from: {a: hr, b: lr}, with: {path: out}}
+        two: {use: toy.pair, from: {a: mid, b: last}, with: {path: two}}
+    """)
+    ran = world.run()
+    assert ran.counts("measured") == {"out": 3, "two": 3}
+    assert read == []
+
+
+def test_a_repair_inspects_nothing(world: World) -> None:
+    world.recipe(
+        PAIRS.replace("5}}", "5}, cache: keep}").replace(
+            "out: {use: toy.pair, from: {a: hr, b: lr}", "out: {use: toy.write, from: lr"
+        )
+    )
+    world.run()
+    for path in world.payloads():
+        path.unlink()
+    world.recipe(PAIRS.replace("5}}", "5}, cache: keep}"))
+    ran = world.run()
+    assert ran.counts("measured") == {"out": 3}
+    assert dict(ran.calls)["inspect"] == 3
+    ran.assert_same_as(world.run_clean())
