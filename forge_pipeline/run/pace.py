@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-# Weight of the newest task in the mean: of what was learnt 20 tasks ago, a third is left.
+from collections import Counter
+
+# Weight of the newest task in the mean: of what was learnt 20 tasks ago, a third is left. Until there are so many they
+# all weigh the same, or else a first one that imports and compiles would keep chunks small for long.
 _NEWEST = 0.05
 # A task has a cost of its own beside that of its pixels: as much as these.
 _BASE_BYTES = 1 << 16
@@ -13,6 +16,7 @@ class Pace:
 
     def __init__(self) -> None:
         self._seconds_per_byte: dict[str, float] = {}
+        self._learnt: Counter[str] = Counter()
 
     def expected_s(self, step: str, memory_bytes: int) -> float | None:
         """Return how long a task should take; None before the first of its step came back."""
@@ -23,4 +27,5 @@ class Pace:
         """Take note of how long a task took."""
         pace = seconds / (memory_bytes + _BASE_BYTES)
         before = self._seconds_per_byte.get(step, pace)
-        self._seconds_per_byte[step] = before + _NEWEST * (pace - before)
+        self._learnt[step] += 1
+        self._seconds_per_byte[step] = before + max(_NEWEST, 1 / self._learnt[step]) * (pace - before)
