@@ -131,6 +131,7 @@ class Jobs:
         self._announce = announce
         self._pace = Pace()
         self._estimates = Estimates(graph, self._load_expansion)
+        self._bare: dict[int, tuple[Branch, Branch]] = {}
         self._out: dict[int, _Job] = {}
         self._forming = _Forming()
         self._chunks: dict[int, _ChunkOut] = {}
@@ -195,9 +196,16 @@ class Jobs:
         task = Task(self._serial, sample, branch, self._seed, ignore_known, known)
         need = self._estimates.working_set(sample, branch)
         if self._graph[need.step].shape == "export":  # it can wait until nothing else is held beside it
-            task = task._replace(branch=bare(branch))
+            task = task._replace(branch=self._without_inspections(branch))
             need = self._estimates.working_set(sample, task.branch)
         self._begin(_Job(task, keys, int(need.size_bytes), then, needy=need.step))
+
+    def _without_inspections(self, branch: Branch) -> Branch:
+        """Return a branch without inspections: one for all samples that go down it, as estimates go by it."""
+        known = self._bare.get(id(branch))
+        if known is None or known[0] is not branch:
+            known = self._bare[id(branch)] = branch, bare(branch)
+        return known[1]
 
     def submit_inspection(self, node: Node, samples: dict[str, Sample], then: Callable[[Outcome], None]) -> None:
         """Let a worker inspect one joined row of an export."""
