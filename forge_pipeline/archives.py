@@ -55,6 +55,9 @@ class Archive(Protocol):
     held_bytes: int
     """What the list of its members takes in memory."""
 
+    def read(self, name: str) -> bytes:
+        """Return all bytes of a member. Raises KeyError where there is none that may be read."""
+
     def open(self, name: str) -> BinaryIO:
         """Open a member for reading; raises KeyError for a name that is not there or has a problem."""
 
@@ -150,8 +153,7 @@ def open_archive(path: str) -> Archive:
 def read_member(archive: Archive, name: str) -> bytes:
     """Return all bytes of a member; raises DataError `damaged` where they cannot be unpacked."""
     try:
-        with archive.open(name) as stream:
-            return stream.read()
+        return archive.read(name)
     except KeyError:
         raise
     except _DAMAGED as error:
@@ -206,6 +208,10 @@ class _Zip:
         self.members = Members((info.orig_filename, info.file_size, _zip_problem(info)) for info in self._infos)
         self.held_bytes = self.members.size_bytes + _ZIP_INFO_BYTES * len(self._infos)
 
+    def read(self, name: str) -> bytes:
+        row, _ = self.members.find(name)
+        return self._file.read(self._infos[row])
+
     def open(self, name: str) -> BinaryIO:
         row, _ = self.members.find(name)
         return cast(BinaryIO, self._file.open(self._infos[row]))
@@ -232,6 +238,13 @@ class _Tar:
         with tarfile.open(fileobj=_Window(unpacked, 0, None), mode="r:") as tar:
             self.members = Members(self._files(tar))
         self.held_bytes = self.members.size_bytes + self._offsets.itemsize * len(self._offsets)
+
+    def read(self, name: str) -> bytes:
+        row, size = self.members.find(name)
+        data = self._bytes.read_at(self._offsets[row], size)
+        if len(data) < size:
+            raise _ends_early(size - len(data))
+        return data
 
     def open(self, name: str) -> BinaryIO:
         row, size = self.members.find(name)
@@ -439,7 +452,7 @@ class _Window(io.RawIOBase):
             wanted = left if wanted < 0 else min(wanted, left)
         data = self._source.read_at(self._start + self._at, wanted)
         if self._size is not None and len(data) < wanted:
-            raise EOFError(f"ends {wanted - len(data)} bytes early")
+            raise _ends_early(wanted - len(data))
         self._at += len(data)
         return data
 
@@ -450,3 +463,7 @@ class _Window(io.RawIOBase):
         data = self.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
+
+
+def _ends_early(missing_bytes: int) -> EOFError:
+    return EOFError(f"ends {missing_bytes} bytes early")

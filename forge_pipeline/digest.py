@@ -30,10 +30,11 @@ _ENCODE = _encode_by(_ENCODER)
 
 def digest_bytes(*parts: bytes | bytearray | memoryview) -> str:
     """Name some bytes: 40 hex digits of BLAKE3 over the parts, one after the other."""
-    if len(parts) == 1:
-        name: str = blake3(parts[0]).hexdigest(length=DIGEST_BYTES)
-        return name
-    return digest_chunks(parts)
+    hasher = blake3(parts[0])
+    for part in parts[1:]:
+        hasher.update(part)
+    name: str = hasher.hexdigest(length=DIGEST_BYTES)
+    return name
 
 
 def digest_chunks(chunks: Iterable[bytes | bytearray | memoryview]) -> str:

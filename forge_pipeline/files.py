@@ -7,6 +7,7 @@ import io
 import os
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -21,6 +22,8 @@ NAMELESS = "this file"
 """What an operator is told as a file's name: a result is recorded under the content, which may have many names."""
 
 _MAX_OPEN_ARCHIVES = 16
+# For so long a look at an archive stands for its members that are named one after the other.
+_LOOKED_AT_NS = 20_000_000
 # What the scheduler reads ahead of two or three workers; of larger files the disk's own cache must do.
 _KEPT_BYTES, _KEPT_FILE_BYTES = 32 << 20, 8 << 20
 # A list of members is read once and then held; beyond so many bytes only that of the archive used last.
@@ -36,9 +39,9 @@ Identity: TypeAlias = tuple[int, int, int, int]
 """What tells a changed file without reading it: size, mtime_ns, ctime_ns, inode."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SourceFile:
-    """A source file that an operator may read: `step.File` over a place.
+    """A source file that an operator may read: `step.File` over a place. Never changed.
 
     Attributes:
         name: relative path with suffix.
@@ -99,28 +102,51 @@ class Identified(NamedTuple):
 
     Attributes:
         digest: of the bytes.
-        identity: what told the file apart when they were read.
+        identity: what told the file apart before they were read.
+        seen_ns: when (nanoseconds since 1970) that was looked at.
         data: the bytes, where they are few enough to be kept for whoever reads them next.
     """
 
     digest: str
     identity: Identity
+    seen_ns: int
     data: bytes | None = None
 
 
-def identify_location(location: Location) -> Identified:
-    """Name the bytes that lie at a place, and say what the file was when they were read; raises as `read_location`."""
-    with _told(location):
-        if location.member is not None:
-            identity, archive = _OPEN.identified(location.path)
-            data = read_member(archive, location.member)
-        else:
-            with open(location.path, "rb") as stream:
-                identity = _identity(os.fstat(stream.fileno()))
-                if identity[0] > _KEPT_FILE_BYTES:
-                    return Identified(digest_stream(stream), identity)
-                data = stream.read()
-        return Identified(digest_bytes(data), identity, data if len(data) <= _KEPT_FILE_BYTES else None)
+class Identifier:
+    """Names bytes by where they lie, place after place.
+
+    Of members of one archive that are named shortly one after the other, the archive is looked at once: to ask a file
+    system takes longer than to read a small member. Whatever changes after that look, the next run sees.
+    """
+
+    def __init__(self) -> None:
+        self._path = ""
+        self._opened: tuple[Identity, Archive] | None = None
+        self._seen_ns = 0
+
+    def identify(self, location: Location) -> Identified:
+        """Name the bytes that lie at a place, and say what the file was then; raises as `read_location`."""
+        with _told(location):
+            if location.member is not None:
+                identity, archive = self._archive(location.path)
+                data = read_member(archive, location.member)
+                seen_ns = self._seen_ns
+            else:
+                seen_ns = time.time_ns()
+                with open(location.path, "rb") as stream:
+                    identity = _identity(os.fstat(stream.fileno()))
+                    if identity[0] > _KEPT_FILE_BYTES:
+                        return Identified(digest_stream(stream), identity, seen_ns)
+                    data = stream.read()
+            return Identified(digest_bytes(data), identity, seen_ns, data if len(data) <= _KEPT_FILE_BYTES else None)
+
+    def _archive(self, path: str) -> tuple[Identity, Archive]:
+        now_ns = time.time_ns()
+        if path != self._path or self._opened is None or not 0 <= now_ns - self._seen_ns < _LOOKED_AT_NS:
+            self._opened = _OPEN.identified(path)
+            self._path, self._seen_ns = path, now_ns
+        return self._opened
 
 
 class ReadAhead:
@@ -176,17 +202,25 @@ def list_members(path: Path | str) -> Members:
         return _OPEN.archive(os.fspath(path)).members
 
 
-@contextlib.contextmanager
-def _told(location: Location) -> Iterator[None]:
-    """Say for a user what the machine refused."""
-    try:
-        yield
-    except io.UnsupportedOperation:
-        raise
-    except OSError as error:
-        raise EnvironmentFault(f"{location}: cannot be read ({(error.strerror or str(error)).lower()})") from error
-    except KeyError as error:
-        raise EnvironmentFault(f"{location}: the archive has no such member that is safe to read") from error
+class _told:  # noqa: N801 - read as a function; a generator takes three times as long, for every file
+    """Say for a user what the machine refused within the block."""
+
+    __slots__ = ("_location",)
+
+    def __init__(self, location: Location) -> None:
+        self._location = location
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is None or isinstance(error, io.UnsupportedOperation):
+            return
+        if isinstance(error, OSError):
+            why = (error.strerror or str(error)).lower()
+            raise EnvironmentFault(f"{self._location}: cannot be read ({why})") from error
+        if isinstance(error, KeyError):
+            raise EnvironmentFault(f"{self._location}: the archive has no such member that is safe to read") from error
 
 
 class _Slot:

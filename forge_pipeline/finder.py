@@ -10,9 +10,12 @@ from pathlib import Path
 from forge_pipeline.sample import Json, Location
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Entry:
-    """One file that a source found. `problem`, when set, is why it must not be read (an unsafe member name)."""
+    """One file that a source found; never changed.
+
+    `problem`, when set, is why it must not be read (an unsafe member name).
+    """
 
     name: str
     location: Location

@@ -16,7 +16,7 @@ class Codec(Protocol):
     """Goes up when digests or encoded bytes change."""
 
     def digest(self, value: Any) -> str:
-        """Name the value by its content."""
+        """Name the value by its content, in hex digits."""
 
     def header(self, value: Any) -> Fields:
         """Describe it without its content: width, height, channels, dtype."""

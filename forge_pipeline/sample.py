@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from forge_pipeline.digest import canonical_json
+from forge_pipeline.digest import canonical_json, spell_text
 
 Json = Any  # None, bool, int, float, str, list or dict of these
 Fields = Mapping[str, Json]
@@ -18,14 +18,16 @@ class Link:
 
     step: str
     fields: Fields
-    _text: str = field(default="", init=False, repr=False, compare=False)
+    spelled: str = field(default="", init=False, repr=False, compare=False)
+    """What `text` is, once it was asked for: every sample below has this link in its trail, and a row of its own."""
 
     @property
     def text(self) -> str:
-        """Its canonical JSON, spelled once: every sample below has this link in its trail, and a row of its own."""
-        if not self._text:
-            self._text = canonical_json([self.step, dict(self.fields)])
-        return self._text
+        """Its canonical JSON."""
+        if not self.spelled:
+            fields = canonical_json(dict(self.fields)) if self.fields else "{}"
+            self.spelled = f"[{spell_text(self.step)},{fields}]"
+        return self.spelled
 
 
 class Location(NamedTuple):

@@ -53,9 +53,12 @@ class File(Protocol):
         """Lend a path of a real file with these bytes; an archive's member is unpacked for the time of the block."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Child:
-    """One thing that an operator made. `suffix` is appended to the sample key by 1 to N operators, else empty."""
+    """One thing that an operator made; never changed (a frozen one takes three times as long to make).
+
+    `suffix` is appended to the sample key by 1 to N operators, and empty of others.
+    """
 
     value: Any
     suffix: str = ""

@@ -30,8 +30,10 @@ class ChildResult(NamedTuple):
     @property
     def text(self) -> str:
         """Its canonical JSON."""
-        fields = canonical_json(dict(self.fields)) if self.fields else "{}"
-        return f"[{spell_text(self.suffix)},{spell_text(self.digest)},{fields},{spell_header(self.header)}]"
+        suffix, digest, fields, header = self
+        spelled = canonical_json(dict(fields)) if fields else "{}"
+        # A digest is hex digits, and spelled as it is.
+        return f'[{spell_text(suffix)},"{digest}",{spelled},{spell_header(header)}]'
 
 
 @dataclass(slots=True)

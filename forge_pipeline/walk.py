@@ -17,7 +17,7 @@ from forge_pipeline.digest import canonical_json, digest_bytes
 from forge_pipeline.errors import BrokenPromise, Reject
 from forge_pipeline.guard import guarded, json_of
 from forge_pipeline.inspection import inspect, inspection_inputs
-from forge_pipeline.reuse import Decision, decide_action
+from forge_pipeline.reuse import Decision
 from forge_pipeline.sample import Sample
 from forge_pipeline.shapes import Child, Context, Metric, Operator, Partial
 from forge_pipeline.task import (
@@ -31,15 +31,18 @@ from forge_pipeline.task import (
     Result,
     Tried,
     Visit,
+    action_inputs,
     action_key,
     compose_child,
     declared_fields,
+    read_result,
     through,
 )
 
 DEVICE = "device"
 """The field that says what did a sample's work, where that was not the device that its operator wants."""
 
+_NO_CONTEXT = Context()
 # Before a second, third ... attempt: what is busy or unreachable now may not be in a moment.
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 5.0
 
@@ -104,10 +107,14 @@ class Look(NamedTuple):
     """What is to be done with a sample: whether its value is needed for it, or nothing at all is to be done.
 
     Both may be false: where a child's bytes are kept, what is unknown below it needs no value of the sample.
+
+    Attributes:
+        unknown: keys of what is to be done with the sample itself, measures of its header left out.
     """
 
     needs_value: bool
     all_known: bool
+    unknown: tuple[str, ...] = ()
 
 
 class _Row(NamedTuple):
@@ -140,19 +147,25 @@ class Walk:
     def look(self, sample: Sample, branch: Branch) -> Look:
         """Look at a branch without doing anything."""
         needs_value = branch.store and self._bench.stored(sample.digest) is None
+        unknown = []
         for measure in branch.measures:
-            needs_value |= self._decide(measure.doing, through(sample, measure.variant)).known is None
+            decision = self._decide(measure.doing, through(sample, measure.variant))
+            if decision.known is None:
+                needs_value = True
+                if measure.doing.reads != "header":
+                    unknown.append(decision.key)
         all_known = True
         for chain in branch.chains:
             parent = through(sample, chain.variant)
-            known = self._decide_chain(chain, parent).known
-            if known is None:  # the other chains are looked at all the same: what is known of them goes to the worker
+            decision = self._decide_chain(chain, parent)
+            if decision.known is None:  # the others are looked at all the same: what is known of them goes to workers
                 needs_value, all_known = True, False
+                unknown.append(decision.key)
                 continue
-            children = self._look_at_children(chain, parent, known)
+            children = self._look_at_children(chain, parent, decision.known)
             needs_value |= children.needs_value
             all_known &= children.all_known
-        return Look(needs_value, all_known and not needs_value)
+        return Look(needs_value, all_known and not needs_value, tuple(unknown))
 
     def _look_at_children(self, chain: Chain, parent: Sample, known: Result) -> Look:
         """Look below a known action: it must run again where bytes of a child are needed and nowhere kept."""
@@ -165,26 +178,18 @@ class Walk:
                 needs_value = True
         return Look(needs_value, all_known)
 
-    def _decide(self, doing: Doing, sample: Sample) -> Decision:
-        decision = decide_action(self, doing, sample)
-        if self._ignore_known and decision.key not in self._done:
-            return Decision(decision.key, decision.inputs, None)
-        return decision
+    def _decide(self, doing: Doing, sample: Sample, cached: bool = True) -> Decision:
+        inputs = action_inputs(doing, sample)
+        key = action_key(doing, inputs)
+        if key in self._done:
+            return Decision(key, inputs, self._done[key].result)
+        if self._ignore_known or not cached:
+            return Decision(key, inputs, None)
+        text = self._bench.memory.known(key)
+        return Decision(key, inputs, read_result(text) if text is not None else None)
 
     def _decide_chain(self, chain: Chain, parent: Sample) -> Decision:
-        decision = self._decide(chain.node.doing, parent)
-        if not chain.node.cached and decision.key not in self._done:
-            return Decision(decision.key, decision.inputs, None)
-        return decision
-
-    def known(self, key: str) -> str | None:
-        """Remember what this walk has done, before what is recorded."""
-        done = self._done.get(key)
-        return done.result.text if done is not None else self._bench.memory.known(key)
-
-    def payload(self, digest: str) -> Payload | None:
-        """Return what is known of kept bytes."""
-        return self._bench.memory.payload(digest)
+        return self._decide(chain.node.doing, parent, chain.node.cached)
 
     # --- doing --------------------------------------------------------------------------------
 
@@ -295,6 +300,7 @@ class Walk:
         visits: list[Visit] = []
         partial: list[Partial] = []
         batches = self._batching(node.id, node.cpu_fallback)
+        limited = node.timeout_s is not None
         below_s = 0.0  # what its children cost further down is not its own time
 
         def run() -> Result:
@@ -312,7 +318,8 @@ class Walk:
                 if batches.fell_back:
                     item = replace(item, fields={**item.fields, DEVICE: "cpu"})
                 # What becomes of a child is not the operator's time: the first encoding may import and compile.
-                self._beacon.enter(node.id, None)
+                if limited:
+                    self._beacon.enter(node.id, None)
                 try:
                     result, content = self._child(node.makes, node.many, operator, item, made)
                     made.append(result)
@@ -323,9 +330,12 @@ class Walk:
                     finally:
                         below_s += time.perf_counter() - left
                 finally:
-                    self._beacon.leave()
+                    if limited:
+                        self._beacon.leave()
                 # While the operator makes the next child, this one must not be held beside it.
                 del item, content
+            if made and not partial:
+                return Result("children", tuple(made))
             told = partial[-1] if partial else Partial("")
             if not made:
                 raise Reject(told.reason or "nothing", told.values)
@@ -350,20 +360,23 @@ class Walk:
     def _child(
         self, kind: str, many: bool, operator: Operator, item: Child, made: list[ChildResult]
     ) -> tuple[ChildResult, Any]:
-        if many != bool(item.suffix) or "/" in item.suffix:
+        suffix = item.suffix
+        if many != bool(suffix) or "/" in suffix:
             wanted = "a suffix without '/'" if many else "no suffix"
-            raise BrokenPromise(f"operator '{operator.name}' gave a child suffix '{item.suffix}', expected {wanted}")
-        if made and any(item.suffix == other.suffix for other in made):
-            raise BrokenPromise(f"operator '{operator.name}' gave two children of one input the suffix '{item.suffix}'")
-        fields = json_of(operator, dict(item.fields))
+            raise BrokenPromise(f"operator '{operator.name}' gave a child suffix '{suffix}', expected {wanted}")
+        if made and any(suffix == other.suffix for other in made):
+            raise BrokenPromise(f"operator '{operator.name}' gave two children of one input the suffix '{suffix}'")
+        fields = json_of(operator, dict(item.fields)) if item.fields else {}
         if kind == "video":
-            return ChildResult(item.suffix, item.value.digest, fields, {}), item.value
+            return ChildResult(suffix, item.value.digest, fields, {}), item.value
         codec = self._bench.codecs[kind]
         content = codec.freeze(item.value)
-        return ChildResult(item.suffix, codec.digest(content), fields, codec.header(content)), content
+        return ChildResult(suffix, codec.digest(content), fields, codec.header(content)), content
 
     def _context(self, doing: Doing, sample: Sample) -> Context:
-        fields = declared_fields(doing, sample) if doing.fields_read else {}
+        if not (doing.fields_read or doing.draws):
+            return _NO_CONTEXT
+        fields = declared_fields(doing, sample)
         if not doing.draws:
             return Context(fields)
         material = [str(self._seed), str(doing.config["salt"]), sample.digest]
@@ -376,23 +389,21 @@ class Walk:
 
         Each attempt may take as long as the step may; the waits between them are nobody's time.
         """
-        for attempt in range(retries):
-            result = self._once(batches, timeout_s, run)
-            if result.kind != "failure" or result.lasting:
+        attempt = 0
+        while True:
+            batches.fell_back = False
+            self._beacon.enter(batches.step, timeout_s)
+            try:
+                with batching(batches):
+                    result = guarded(run)
+            finally:
+                self._beacon.leave()
+            if attempt == retries or result.kind != "failure" or result.lasting:
                 return result
             self.tried.append(Tried(batches.step, attempt + 2, result.message or result.reason))
             with self._beacon.within(batches.step, None):
                 time.sleep(min(_FIRST_WAIT_S * 2**attempt, _LONGEST_WAIT_S))
-        return self._once(batches, timeout_s, run)
-
-    def _once(self, batches: Batching, timeout_s: float | None, run: Callable[[], Result]) -> Result:
-        batches.fell_back = False
-        self._beacon.enter(batches.step, timeout_s)
-        try:
-            with batching(batches):
-                return guarded(run)
-        finally:
-            self._beacon.leave()
+            attempt += 1
 
     def _batching(self, step: str, cpu_fallback: bool) -> Batching:
         return Batching(step, cpu_fallback, self._bench.batch_sizes, self.halved)

@@ -36,9 +36,7 @@ class Index:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._uncommitted: dict[str, str] = {}
-        self._uncommitted_payloads: dict[str, Payload] = {}
-        self._file = IndexFile(path, self._forget_committed)
+        self._file = IndexFile(path)
         # Of an index that begins empty: a bit is 1 when an action whose key falls there was recorded. A first run asks
         # a dozen times a sample for what nobody knows, and a question to SQLite takes as long as a small operator.
         self._slots = bytearray(_SLOTS // 8) if self._file.began_empty else None
@@ -47,15 +45,20 @@ class Index:
 
     def known(self, key: str) -> str | None:
         """Return the result recorded under an action key, as JSON text."""
-        pending = self._uncommitted.get(key)
-        if pending is not None:
-            return pending
         if self._slots is not None:
             slot = hash(key) % _SLOTS
             if not self._slots[slot >> 3] & (1 << (slot & 7)):
                 return None
+        return self._recorded(key)
+
+    def _recorded(self, key: str) -> str | None:
+        pending: str | None = self._file.uncommitted(key)
+        if pending is not None:
+            return pending
         row = self._file.read_one("SELECT result FROM actions WHERE key = ?", key)
-        return row[0] if row else self._uncommitted.get(key)
+        # Not there and handed over: by another thread, since the look before.
+        result: str | None = row[0] if row else self._file.uncommitted(key)
+        return result
 
     def action(self, key: str) -> KnownAction | None:
         """Return everything recorded of an action."""
@@ -70,18 +73,19 @@ class Index:
         Raises:
             NondeterministicOperator: the key is known with another result.
         """
-        known = self.known(key)
+        may_be_known = True
+        if self._slots is not None:
+            slot = hash(key) % _SLOTS
+            at, bit = slot >> 3, 1 << (slot & 7)
+            may_be_known = bool(self._slots[at] & bit)
+            self._slots[at] |= bit
+        known = self._recorded(key) if may_be_known else None
         if known is not None:
             if known != result:
                 raise nondeterministic(operator, key, known, result)
             return False
-        if self._slots is not None:
-            slot = hash(key) % _SLOTS
-            self._slots[slot >> 3] |= 1 << (slot & 7)
-        self._uncommitted[key] = result
-        self._file.put(
-            "INSERT OR IGNORE INTO actions VALUES (?,?,?,?,?,?)", (key, config, inputs, result, run, seconds), key
-        )
+        statement = "INSERT OR IGNORE INTO actions VALUES (?,?,?,?,?,?)"
+        self._file.put(statement, (key, config, inputs, result, run, seconds), key, result)
         return True
 
     def actions(self) -> Iterator[KnownAction]:
@@ -116,19 +120,20 @@ class Index:
 
     def payload(self, digest: str) -> Payload | None:
         """Return what is known of kept bytes, present or not."""
-        pending = self._uncommitted_payloads.get(digest)
+        name = _payload_name(digest)
+        pending: Payload | None = self._file.uncommitted(name)
         if pending is not None:
             return pending
         row = self._file.read_one("SELECT * FROM payloads WHERE digest = ?", digest)
-        return Payload(*row) if row else self._uncommitted_payloads.get(digest)
+        return Payload(*row) if row else self._file.uncommitted(name)
 
     def record_payload(self, payload: Payload) -> None:
         """Record bytes that are in their place."""
-        self._uncommitted_payloads[payload.digest] = payload
         self._file.put(
             "INSERT OR REPLACE INTO payloads VALUES (?,?,?,?)",
             (payload.digest, payload.bytes_digest, payload.size, payload.suffix),
-            payload.digest,
+            _payload_name(payload.digest),
+            payload,
         )
 
     def payloads(self) -> Iterator[Payload]:
@@ -435,10 +440,10 @@ class Index:
         """Commit and close. Never raises: what could not be committed is made again by the next run."""
         self._file.close()
 
-    def _forget_committed(self, names: Iterable[str]) -> None:
-        for name in names:
-            self._uncommitted.pop(name, None)
-            self._uncommitted_payloads.pop(name, None)
+
+def _payload_name(digest: str) -> str:
+    """Name an uncommitted payload: an action's key is as long as a digest."""
+    return f"payload {digest}"
 
 
 def nondeterministic(operator: str, key: str, known: str, found: str) -> NondeterministicOperator:

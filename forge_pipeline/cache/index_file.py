@@ -6,10 +6,9 @@ import contextlib
 import itertools
 import sqlite3
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from forge_pipeline.errors import EnvironmentFault
 
@@ -57,29 +56,44 @@ CREATE TABLE plans (key TEXT PRIMARY KEY, json TEXT NOT NULL, used REAL NOT NULL
 """
 
 
-class Change(NamedTuple):
-    """A statement with its values; `name` is told to whoever waits for it to be committed."""
+class _Batch:
+    """Changes that are committed together.
 
-    statement: str
-    values: tuple[Any, ...] = ()
-    name: str = ""
+    Rows of one statement keep their order. Additions to different tables do not see each other, so they may be
+    reordered, and many rows become one statement; anything else (an update, a delete) comes after all before it, and
+    before all after it: it is a part of its own.
+    """
+
+    __slots__ = ("awaited", "count", "named", "parts")
+
+    def __init__(self) -> None:
+        self.parts: list[dict[str, list[tuple[Any, ...]]]] = [{}]
+        """Of each statement, the values."""
+        self.count = 0
+        self.named: dict[str, Any] = {}
+        self.awaited: list[threading.Event] = []
+        """Set when all of it is committed, or cannot be."""
+
+    def begin(self, statement: str, values: tuple[Any, ...]) -> None:
+        """Take the first change by a statement."""
+        if statement.endswith(_ONE_ROW):
+            self.parts[-1][statement] = [values]
+        else:
+            self.parts += ({statement: [values]}, {})
 
 
 class IndexFile:
     """Reads from any thread; changes go to one thread, which commits every 4,000 of them or every 0.5 s."""
 
-    def __init__(self, path: Path, committed: Callable[[Iterable[str]], None]) -> None:
-        """Open the database, made anew where there is none.
-
-        Args:
-            committed: called in the writer's thread with the names of the named changes that are committed.
-        """
+    def __init__(self, path: Path) -> None:
+        """Open the database, made anew where there is none."""
         self.path = path
-        self._committed = committed
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
-        self._pending: deque[Change | threading.Event | None] = deque()
-        """What is to be written, in order; an event is set when all before it is committed, None ends the writer."""
+        self._handing_over = threading.Lock()
+        self._open, self._writing = _Batch(), _Batch()
+        """What is handed over now, and what the writer has taken."""
+        self._closing = False
         self._due = threading.Event()
         self._fault: BaseException | None = None
         self.began_empty = self._create()
@@ -107,14 +121,32 @@ class IndexFile:
 
     # --- writing --------------------------------------------------------------------------------
 
-    def put(self, statement: str, values: tuple[Any, ...] = (), name: str = "") -> None:
-        """Hand a change to the writer."""
-        self._pending.append(Change(statement, values, name))
-        waiting = len(self._pending)
-        if waiting >= _WAITING_ROWS:
+    def put(self, statement: str, values: tuple[Any, ...] = (), name: str = "", value: Any = None) -> None:
+        """Hand a change to the writer.
+
+        Args:
+            name: under which `uncommitted` returns `value` until the change is committed.
+        """
+        with self._handing_over:
+            batch = self._open
+            rows = batch.parts[-1].get(statement)
+            if rows is not None:
+                rows.append(values)
+            else:
+                batch.begin(statement, values)
+            if name:
+                batch.named[name] = value
+            batch.count += 1
+        if batch.count >= _WAITING_ROWS:
             self._wait_for_writer()
-        elif waiting >= _COMMIT_ROWS and not self._due.is_set():
+        elif batch.count >= _COMMIT_ROWS and not self._due.is_set():
             self._due.set()
+
+    def uncommitted(self, name: str) -> Any:
+        """Return the value of a change that is handed over and cannot be read yet, or None; from any thread."""
+        # In this order: what was handed over last is newest, and what the writer takes meanwhile is looked at next.
+        value = self._open.named.get(name)
+        return value if value is not None else self._writing.named.get(name)
 
     def flush(self) -> None:
         """Wait until everything handed over so far is committed.
@@ -137,7 +169,8 @@ class IndexFile:
 
     def close(self) -> None:
         """Commit and close. Never raises: what could not be committed is made again by the next run."""
-        self._tell_writer(None)
+        self._closing = True
+        self._due.set()
         self._writer.join()
         for connection in self._connections:
             connection.close()
@@ -145,44 +178,39 @@ class IndexFile:
 
     def _wait_for_writer(self) -> None:
         done = threading.Event()
-        self._tell_writer(done)
-        done.wait()
-
-    def _tell_writer(self, item: threading.Event | None) -> None:
-        """Give the writer an event to set when all before it is committed, or None to end."""
-        self._pending.append(item)
+        with self._handing_over:
+            self._open.awaited.append(done)
         self._due.set()
+        done.wait()
 
     def _write(self) -> None:
         connection = self._connect()
         connection.execute(f"PRAGMA cache_size = -{_WRITER_CACHE_KB}")
-        stopped = False
-        while not stopped:
+        closing = False
+        while not closing:
             # Not row by row: to wake a thread for each costs more than the row, in whoever made it too.
             self._due.wait(_COMMIT_EVERY_S)
             self._due.clear()
-            batch = [self._pending.popleft() for _ in range(len(self._pending))]
-            self._commit(connection, [item for item in batch if isinstance(item, Change)])
-            for item in batch:
-                if isinstance(item, threading.Event):
-                    item.set()
-                stopped |= item is None
+            closing = self._closing
+            with self._handing_over:
+                self._writing, self._open = self._open, _Batch()
+            self._commit(connection, self._writing)
+            for event in self._writing.awaited:
+                event.set()
         connection.close()
 
-    def _commit(self, connection: sqlite3.Connection, changes: Sequence[Change]) -> None:
-        if not changes or self._fault is not None:
+    def _commit(self, connection: sqlite3.Connection, batch: _Batch) -> None:
+        if not batch.count or self._fault is not None:
             return
         try:
             connection.execute("BEGIN IMMEDIATE")
-            for statement, values in _grouped(changes):
+            for statement, values in _joined(batch.parts):
                 connection.execute(statement, values)
             connection.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 - whatever it is (a number too large): who waits must hear of it
             self._fault = error
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-            return
-        self._committed([change.name for change in changes if change.name])
 
     # --- the database ---------------------------------------------------------------------------
 
@@ -281,28 +309,16 @@ def index_format(path: Path) -> int:
         raise index_fault(path, error) from error
 
 
-def _grouped(changes: Iterable[Change]) -> Iterator[tuple[str, Sequence[Any]]]:
-    """Join rows into statements of many rows, as far as that cannot change what they do.
-
-    Rows of one statement keep their order. Additions to different tables do not see each other, so they may be
-    reordered; anything else (an update, a delete) comes after all before it, and before all after it.
-    """
-    waiting: dict[str, list[tuple[Any, ...]]] = {}
-    for statement, values, _ in changes:
-        if statement.endswith(_ONE_ROW):
-            waiting.setdefault(statement, []).append(values)
-            continue
-        yield from _joined(waiting)
-        waiting = {}
-        yield statement, values
-    yield from _joined(waiting)
-
-
 _ONE_ROW = ",?)"
 
 
-def _joined(waiting: Mapping[str, Sequence[tuple[Any, ...]]]) -> Iterator[tuple[str, Sequence[Any]]]:
-    for statement, rows in waiting.items():
+def _joined(parts: Iterable[Mapping[str, Sequence[tuple[Any, ...]]]]) -> Iterator[tuple[str, Sequence[Any]]]:
+    """Join rows into statements of many rows."""
+    for statement, rows in itertools.chain.from_iterable(part.items() for part in parts):
+        if not statement.endswith(_ONE_ROW):
+            for values in rows:
+                yield statement, values
+            continue
         head, row = statement.rsplit(" ", 1)
         most = _STATEMENT_VALUES // len(rows[0])
         for start in range(0, len(rows), most):

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from forge_pipeline.sample import Link, Location, Sample, spell_header
 
@@ -49,8 +49,7 @@ class RejectRow:
     trail: tuple[Link, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class FileRow:
+class FileRow(NamedTuple):
     """What a file was when its bytes were read: its identity then, and their digest."""
 
     size: int
@@ -69,7 +68,7 @@ def read_dataset(row: Sequence[Any]) -> DatasetRow:
 
 def spell_trail(trail: Iterable[Link]) -> str:
     """Spell a trail as canonical JSON."""
-    return f"[{','.join([link.text for link in trail])}]"
+    return f"[{','.join([link.spelled or link.text for link in trail])}]"
 
 
 def read_trail(text: str) -> tuple[Link, ...]:
@@ -79,6 +78,8 @@ def read_trail(text: str) -> tuple[Link, ...]:
 
 def spell_path(path: str) -> str | bytes:
     """Return a path as SQLite can hold it: one whose bytes are no UTF-8 as bytes."""
+    if path.isascii():
+        return path
     try:
         path.encode()
     except UnicodeEncodeError:
@@ -93,17 +94,20 @@ def read_path(stored: str | bytes) -> str:
 
 def spell_sample(sample: Sample) -> tuple[Any, ...]:
     """Spell a sample as a row of `samples`, without the dataset."""
-    location = sample.location
+    path = member = None
+    if sample.location is not None:
+        path = spell_path(sample.location.path)
+        member = spell_path(sample.location.member) if sample.location.member is not None else None
+    origin = sample.origin or (None, None)
     return (
         sample.key,
         sample.kind,
         sample.digest,
         spell_header(sample.header),
         spell_trail(sample.trail),
-        spell_path(location.path) if location else None,
-        spell_path(location.member) if location and location.member is not None else None,
-        sample.origin[0] if sample.origin else None,
-        sample.origin[1] if sample.origin else None,
+        path,
+        member,
+        *origin,
     )
 
 

@@ -12,13 +12,10 @@ from forge_pipeline.sample import Sample
 from forge_pipeline.task import (
     Branch,
     Chain,
-    action_inputs,
-    action_key,
     cuts,
     grow_branch,
     source_branch,
     stores,
-    through,
     waits_for_all,
 )
 
@@ -138,17 +135,3 @@ def task_branches(graph: Graph) -> list[tuple[str, Branch]]:
         if node.shape == "select" or (node.shape != "export" and cuts(graph, node)):
             found.append((node.id, root_branch(graph, node.id, every)))
     return [(start, branch) for start, branch in found if not branch.idle]
-
-
-def busy_keys(sample: Sample, branch: Branch, is_known: Callable[[str], bool]) -> tuple[str, ...]:
-    """Name what a task will do that no other should do at the same time: its sample's content, its first actions.
-
-    Not what is known already, and no measure of a header: thousands of tiles share those, and would go one by one.
-    """
-    doings = [(c.node.doing, c.variant) for c in branch.chains] + [(m.doing, m.variant) for m in branch.measures]
-    keys = [
-        action_key(doing, action_inputs(doing, through(sample, variant)))
-        for doing, variant in doings
-        if doing.reads != "header"
-    ]
-    return (f"{branch.step} {sample.digest}", *dict.fromkeys(key for key in keys if not is_known(key)))

@@ -78,7 +78,7 @@ class Estimates:
         size = _size_told(facts)
         load = Need(_said(node, size.worked_on(self._load_expansion(node, facts))), node.id)
         more = max(load, self._below(below, size))
-        return more._replace(size_bytes=more.size_bytes + _number(facts.get("source.bytes")))
+        return Need(more.size_bytes + _number(facts.get("source.bytes")), more.step)
 
     def _below(self, branch: Branch, size: Size) -> Need:
         lately = self._lately.get((id(branch), size))
@@ -154,4 +154,4 @@ def _size_told(facts: Fields) -> Size:
 
 
 def _number(value: Json, default: float = 0) -> float:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else default
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else default

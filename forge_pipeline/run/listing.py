@@ -39,6 +39,9 @@ class Entries:
     def __len__(self) -> int:
         return len(self._rows)
 
+    def __iter__(self) -> Iterator[Entry]:
+        return map(self._entry, self._rows)
+
     def __getitem__(self, at: int) -> Entry:
         return self._entry(self._rows[at])
 
@@ -111,14 +114,18 @@ class Entries:
         return part
 
     def _entry(self, row: int) -> Entry:
-        return Entry(self._name(row), self._location(row), self._problems.get(row, ""))
+        name = self._name(row)
+        return Entry(name, self._placed(row, name), self._problems.get(row, ""))
 
     def _name(self, row: int) -> str:
         return self._names[row].decode()
 
     def _location(self, row: int) -> Location:
+        return self._placed(row, self._name(row))
+
+    def _placed(self, row: int, name: str) -> Location:
         archive, before, cut = self._stems[self._places[row]]
-        place = before + self._name(row)[cut:]
+        place = before + name[cut:]
         return Location(place) if archive is None else Location(archive, place)
 
 
@@ -176,7 +183,11 @@ class Listing:
         return len(self._known)
 
     def __iter__(self) -> Iterator[Found]:
-        return map(self.__getitem__, range(len(self)))
+        for at, entry in enumerate(self.entries):
+            if self._known[at] or at in self._faults:
+                yield self[at]
+            else:
+                yield Found(entry, None, self._identity(at), "")
 
     def __getitem__(self, at: int) -> Found:
         return Found(self.entries[at], self._digest(at), self._identity(at), self._faults.get(at, ""))

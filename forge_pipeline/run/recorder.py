@@ -86,13 +86,15 @@ class Recorder:
                 self._ledgers[name].lasting = False
         for chain, done, visits in visit.chains:
             node, parent = chain.node, through(sample, chain.variant)
-            if self._count(done, node, rows):
+            ledger = self._ledgers[node.id]
+            if self._count(done, node, ledger, rows):
                 # A file, or a video, has no size of its own: what counts is what came out of it.
                 read = node.shape == "source" or parent.kind == "video"
-                self._ledgers[node.id].work_on([c.header for c in done.result.children] if read else [parent.header])
+                ledger.work_on([c.header for c in done.result.children] if read else [parent.header])
             if rows:
-                self.enter(node.id)
-                self.note_result(node.id, parent, done.result)
+                ledger.entered += 1
+                if done.result.kind != "children" or done.result.reason:
+                    self.note_result(node.id, parent, done.result)
             for below in visits:
                 child = below.sample
                 if child.location is not None and child.location is not sample.location:
@@ -107,7 +109,8 @@ class Recorder:
     def _absorb_measures(self, sample: Sample, visit: Visit, rows: bool) -> None:
         worked: set[str] = set()
         for measure, done in visit.measures:
-            if self._count(done, self._graph[measure.select], rows, measured=True):
+            ledger = self._ledgers[measure.select]
+            if self._count(done, self._graph[measure.select], ledger, rows, measured=True):
                 worked.add(measure.select)
             if rows:
                 self.note_measure(measure, sample, done.result)
@@ -124,9 +127,8 @@ class Recorder:
             ledger.inspected += 1
             ledger.work_on([inspected.header])
 
-    def _count(self, done: Done, node: Node, rows: bool, measured: bool = False) -> bool:
+    def _count(self, done: Done, node: Node, ledger: Ledger, rows: bool, measured: bool = False) -> bool:
         """Count an action; return whether a worker did it now."""
-        ledger = self._ledgers[node.id]
         ledger.seconds += done.seconds
         ledger.actions += rows
         ledger.lasting &= done.result.lasting
@@ -148,15 +150,8 @@ class Recorder:
 
     def record_action(self, done: Done, use: str) -> bool:
         """Record an action; return whether it is new."""
-        return self._index.record_action(
-            done.key,
-            done.doing.digest,
-            done.inputs,
-            done.result.text,
-            self.run_id,
-            done.seconds,
-            use,
-        )
+        key, doing, inputs, result, _, seconds = done
+        return self._index.record_action(key, doing.digest, inputs, result.text, self.run_id, seconds, use)
 
     # --- rows and rejects -----------------------------------------------------------------------
 
@@ -192,8 +187,9 @@ class Recorder:
 
     def add_row(self, node: Node, sample: Sample) -> None:
         """Give a sample its row in a step's dataset."""
-        self._ledgers[node.id].out += 1
-        self._index.add_sample(self._ledgers[node.id].dataset, sample)
+        ledger = self._ledgers[node.id]
+        ledger.out += 1
+        self._index.add_sample(ledger.dataset, sample)
 
     def drop(self, step: str, sample: Sample, reason: str, values: Fields) -> None:
         """Write down that a sample was dropped on purpose."""

@@ -19,7 +19,6 @@ from forge_pipeline.executors.base import Executor
 from forge_pipeline.reuse import config_differences, decide_action
 from forge_pipeline.run.branches import (
     Start,
-    busy_keys,
     feeders,
     files_start,
     in_priority,
@@ -35,7 +34,7 @@ from forge_pipeline.run.opening import Opening
 from forge_pipeline.run.part import Part, is_barrier
 from forge_pipeline.run.recorder import Recorder
 from forge_pipeline.run.repairs import Repairs
-from forge_pipeline.run.sources import digest_of, file_sample, identify
+from forge_pipeline.run.sources import digest_of, file_sample, identified
 from forge_pipeline.sample import Fields, Link, Sample
 from forge_pipeline.task import (
     Branch,
@@ -167,11 +166,7 @@ class Scheduler:
 
     def _files(self, node: Node) -> Iterator[Sample]:
         """Name each file by its bytes and hand it on; what cannot be read is a failure, and the run goes on."""
-        listing = self.datasets.listings[node.id]
-        for at, found in enumerate(listing):
-            data = None
-            if found.digest is None and not found.fault:
-                found, data = identify(listing, at, self.index)
+        for found, data in identified(self.datasets.listings[node.id], self.index):
             if found.fault:
                 self.recorder.enter(node.id)
                 reason = "unsafe_name" if found.entry.problem else "unreadable"
@@ -226,13 +221,14 @@ class Scheduler:
     def _handle(self, start: Start, sample: Sample) -> None:
         """Pass a sample whose whole branch is known; else give it to a worker, or wait for one that has its like."""
         walk = Walk(self.bench, self.graph.seed)
-        visit = _known_visit(walk, sample, start.branch)
+        look = walk.look(sample, start.branch)
+        visit = _known_visit(walk, sample, start.branch) if look.all_known else None
         if visit is not None:
             self.bench.read_ahead.take(sample.digest)
             self.recorder.absorb(sample, start.branch, visit, on_cut=self._push_cut)
             return
         if self.settings.dry:
-            self._tally(walk, sample, start.branch)
+            self._tally(sample, start.branch)
             return
         if self.settings.deadline_s is not None and time.monotonic() > self.settings.deadline_s:
             self.recorder.leave(sample, start.branch)
@@ -252,11 +248,12 @@ class Scheduler:
             self.bench.read_ahead.take(sample.digest)  # where nobody needed to read it
             self.recorder.absorb(sample, start.branch, outcome.visit, on_cut=self._push_cut)
 
-        keys = busy_keys(sample, start.branch, lambda key: self.index.known(key) is not None)
+        # What no other task should do at the same time. Not a measure of a header: thousands of tiles share those, and
+        # would go one by one.
+        keys = (f"{start.branch.step} {sample.digest}", *dict.fromkeys(look.unknown))
         if self.jobs.wait_for_like(keys, again):
             return
-        lost = sample.kind == "image" and self.bench.stored(sample.digest) is None
-        if lost and walk.look(sample, start.branch).needs_value:
+        if look.needs_value and sample.kind == "image" and self.bench.stored(sample.digest) is None:
             self.repairs.repair(sample, again)
             return
         self.jobs.submit(sample, start.branch, done, keys)
@@ -377,17 +374,17 @@ class Scheduler:
 
     # --- a dry run ------------------------------------------------------------------------------
 
-    def _tally(self, walk: Walk, sample: Sample, branch: Branch) -> None:
+    def _tally(self, sample: Sample, branch: Branch) -> None:
         """Count what would run below a sample; what hangs below that cannot be known."""
         for measure in branch.measures:
-            known = decide_action(walk, measure.doing, through(sample, measure.variant)).known
+            known = decide_action(self.bench.memory, measure.doing, through(sample, measure.variant)).known
             if known is None:
                 self.ledgers[measure.select].planned += 1
             else:
                 self.recorder.note_measure(measure, sample, known)
         for chain in branch.chains:
             ledger, parent = self.ledgers[chain.node.id], through(sample, chain.variant)
-            known = decide_action(walk, chain.node.doing, parent).known
+            known = decide_action(self.bench.memory, chain.node.doing, parent).known
             ledger.entered += 1
             if known is None or not chain.node.cached:
                 ledger.planned += 1
@@ -396,7 +393,7 @@ class Scheduler:
             for child_result in known.children:
                 child = compose_child(chain.node, parent, child_result, (branch.step, sample.key))
                 self.recorder.add_row(chain.node, child)
-                self._tally(walk, child, chain.branch)
+                self._tally(child, chain.branch)
                 if cuts(self.graph, chain.node):
                     self._push_cut(chain.node, child)
 
@@ -414,9 +411,7 @@ class Scheduler:
 
 
 def _known_visit(walk: Walk, sample: Sample, branch: Branch) -> Visit | None:
-    """Walk a branch in which everything is known; None where something is not, or is deleted under our feet."""
-    if not walk.look(sample, branch).all_known:
-        return None
+    """Walk a branch in which everything is known; None where bytes are deleted under our feet."""
     try:
         return walk.visit(sample, branch, NotAtHand())
     except PayloadMissing:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from forge_pipeline.cache.index_rows import FileRow
 from forge_pipeline.compiled import Node
 from forge_pipeline.digest import digest_chunks
 from forge_pipeline.errors import BrokenPromise, CommandError, DataError, EnvironmentFault
-from forge_pipeline.files import NAMELESS, Identity, SourceFile, identify_location, is_settled, stat_identity
+from forge_pipeline.files import NAMELESS, Identifier, Identity, SourceFile, is_settled, stat_identity
 from forge_pipeline.finder import Entry, Finder
 from forge_pipeline.guard import guarded
 from forge_pipeline.registry import load_class
@@ -108,23 +107,28 @@ def _identity(path: str) -> Identity | None:
         return None
 
 
-def identify(listing: Listing, at: int, index: Index) -> tuple[Found, bytes | None]:
-    """Read a file that is new or changed, and remember what it is. It has a fault where it cannot be read.
+def identified(listing: Listing, index: Index) -> Iterator[tuple[Found, bytes | None]]:
+    """Read the files of a listing that are new or changed, and remember what they are, one after the other.
 
     Returns:
-        What it is now, and its bytes, where they are few enough to be kept.
+        Each file as it is now, with a fault where it cannot be read; and the bytes of one that was read, where they
+        are few enough to be kept.
     """
-    found = listing[at]
-    location = found.entry.location
-    try:
-        seen_ns = time.time_ns()
-        digest, identity, data = identify_location(location)
-    except (OSError, EnvironmentFault, DataError) as error:
-        listing.refuse(at, str(error))
-        return listing[at], None
-    listing.note(at, digest, identity)
-    index.record_file(location, FileRow(*identity, seen_ns, digest))
-    return found._replace(digest=digest, identity=identity), data
+    identifier = Identifier()
+    for at, found in enumerate(listing):
+        if found.digest is not None or found.fault:
+            yield found, None
+            continue
+        entry = found.entry
+        try:
+            digest, identity, seen_ns, data = identifier.identify(entry.location)
+        except (OSError, EnvironmentFault, DataError) as error:
+            listing.refuse(at, str(error))
+            yield listing[at], None
+            continue
+        listing.note(at, digest, identity)
+        index.record_file(entry.location, FileRow(*identity, seen_ns, digest))
+        yield Found(entry, digest, identity, ""), data
 
 
 def file_sample(node: Node, found: Found, bench: Bench, index: Index, run: int, data: bytes | None = None) -> Sample:

@@ -9,6 +9,7 @@ import os
 import random
 import stat
 import tarfile
+import time
 import tracemalloc
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -20,9 +21,9 @@ from forge_pipeline import archives, files
 from forge_pipeline.digest import digest_bytes
 from forge_pipeline.errors import DataError, EnvironmentFault
 from forge_pipeline.files import (
+    Identifier,
     ReadAhead,
     SourceFile,
-    identify_location,
     list_members,
     open_location,
     read_location,
@@ -62,7 +63,10 @@ def test_members_are_listed_with_name_and_size_and_read_back(tmp_path: Path, kin
     for name, data in members:
         location = Location(str(path), name)
         assert read_location(location) == data
-        assert identify_location(location) == (digest_bytes(data), stat_identity(path), data)
+        before_ns = time.time_ns()
+        digest, identity, seen_ns, kept = Identifier().identify(location)
+        assert (digest, identity, kept) == (digest_bytes(data), stat_identity(path), data)
+        assert before_ns <= seen_ns <= time.time_ns()
         with open_location(location) as stream:
             assert stream.seekable()
             assert stream.read(3) == data[:3]
@@ -137,9 +141,31 @@ def test_bytes_that_are_too_many_are_not_kept(tmp_path: Path, monkeypatch: pytes
         tar = pack(tmp_path / f"{name}.tar", [(name, data)])
         (tmp_path / name).write_bytes(data)
         for location in (Location(str(tmp_path / name)), Location(str(tar), name)):
-            found = identify_location(location)
+            found = Identifier().identify(location)
             assert found.digest == digest_bytes(data)
             assert found.data == (data if name == "small" else None)
+
+
+def test_members_that_are_named_shortly_one_after_the_other_cost_one_look_at_their_archive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    members = some_members(5, 100)
+    path = pack(tmp_path / "a.tar", members)
+    looks: list[str] = []
+    monkeypatch.setattr(files, "stat_identity", lambda path: looks.append(path) or stat_identity(path))
+    monkeypatch.setattr(files, "_LOOKED_AT_NS", 10**12)
+    identifier = Identifier()
+    found = [identifier.identify(Location(str(path), name)) for name, _ in members]
+    assert looks == [str(path)]
+    assert [one.digest for one in found] == [digest_bytes(data) for _, data in members]
+    assert {(one.identity, one.seen_ns) for one in found} == {(stat_identity(path), found[0].seen_ns)}
+
+    # A while later it is looked at again: what changed meanwhile is read as it is now.
+    monkeypatch.setattr(files, "_LOOKED_AT_NS", 0)
+    pack(path, [(name, data[::-1]) for name, data in members])
+    name, data = members[0]
+    assert identifier.identify(Location(str(path), name)).digest == digest_bytes(data[::-1])
+    assert looks == [str(path)] * 2
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -160,7 +186,7 @@ def test_a_plain_file_is_lent_in_place(tmp_path: Path) -> None:
         assert lent == path
     with file.open() as stream:
         assert stream.read() == file.read() == b"abc"
-    assert identify_location(file.location).digest == file.digest
+    assert Identifier().identify(file.location).digest == file.digest
 
 
 @pytest.mark.parametrize("kind", KINDS)
