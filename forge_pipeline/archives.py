@@ -31,6 +31,8 @@ MAX_RATIO = 200
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 _ENCRYPTED = 0x1
 _BLOCK_BYTES = 1 << 18
+# Headers of small members, and the members, lie close together: so many bytes at once, where one is this close.
+_NEAR_BYTES, _AHEAD_BYTES = 1 << 14, 1 << 16
 # A resumption point holds a 32 KiB window and costs as much memory; 4 MiB of output are unpacked again in 15 ms.
 _STRIDE_BYTES = 4 << 20
 _MAX_POINTS = 1024
@@ -316,8 +318,22 @@ class _Stored:
         weakref.finalize(self, os.close, self._handle)
         self._lock = threading.Lock()
         self.size = os.fstat(self._handle).st_size
+        self._end = 0
+        """Where what was read last ends."""
+        self._ahead = (0, b"")
+        """Bytes that were read with those before them, and where they begin."""
 
     def read_at(self, offset: int, size: int) -> bytes:
+        """Read bytes; where few are asked for, close behind the last, many at once: a read has its price."""
+        start, ahead = self._ahead
+        near, self._end = 0 <= offset - self._end <= _NEAR_BYTES, offset + size
+        if not (start <= offset and offset + size <= start + len(ahead)):
+            if not near or size > _NEAR_BYTES:
+                return self._read(offset, size)
+            start, ahead = self._ahead = offset, self._read(offset, _AHEAD_BYTES)
+        return ahead[offset - start : offset - start + size]
+
+    def _read(self, offset: int, size: int) -> bytes:
         parts = []
         while size > 0 and (part := self._read_once(offset, size)):
             parts.append(part)

@@ -7,11 +7,11 @@ import importlib.util
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from forge_pipeline.digest import digest_file, digest_json
+from forge_pipeline.installed import offered
 
 # The engine's own modules are left out: what they do to pixels and keys is one number, compiled.ENGINE_FORMAT.
 _ENGINE = "forge_pipeline"
@@ -21,7 +21,7 @@ _NOT_DATA = {".py", ".pyc", ".pyo", ".so", ".pyd", ".nbi", ".nbc"}
 def packages_digest(group: str = "forge_pipeline.steps") -> str:
     """Name all source of all installed packages of operators: what compiled kernels depend on."""
     found = {}
-    for point in sorted(entry_points(group=group), key=lambda p: p.value):
+    for point in offered(group):
         origin = _module_file(point.value)
         if origin is not None:
             root = origin.parent if origin.name == "__init__.py" else origin

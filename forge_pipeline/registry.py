@@ -9,9 +9,8 @@ import importlib.util
 import inspect
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import cached_property
-from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,6 +19,7 @@ from forge_pipeline.compiled import ClassRef
 from forge_pipeline.digest import digest_bytes
 from forge_pipeline.errors import CommandError, EnvironmentFault, ForgeError
 from forge_pipeline.fingerprint import code_digest, import_closure, statements
+from forge_pipeline.installed import offered
 from forge_pipeline.kernel_cache import kernels_apart
 from forge_pipeline.payload import Codec
 from forge_pipeline.shapes import Metric, Operator
@@ -46,7 +46,7 @@ class Registry:
     def installed(cls) -> Registry:
         """Return a registry of everything that is installed, ours and other people's."""
         registry = cls()
-        for point in sorted(entry_points(group=STEPS_GROUP), key=lambda p: (p.name, p.value)):
+        for point in offered(STEPS_GROUP):
             registry.add_package(point.value)
         return registry
 
@@ -179,16 +179,12 @@ def _imports_from(path: Path) -> Iterator[None]:
         sys.modules.update({name: old for name, old in before.items() if _CODE not in vars(old)})
 
 
-class Codecs:
+class Codecs(dict[str, Codec]):
     """How values of each kind are kept, found by entry point when first asked for."""
 
-    def __init__(self, given: Mapping[str, Codec] | None = None) -> None:
-        self._found = dict(given or {})
-
-    def __getitem__(self, kind: str) -> Codec:
-        if kind not in self._found:
-            self._found[kind] = self._load(kind)
-        return self._found[kind]
+    def __missing__(self, kind: str) -> Codec:
+        self[kind] = self._load(kind)
+        return self[kind]
 
     def modules(self) -> list[str]:
         """Name the modules of all installed codecs."""
@@ -206,7 +202,7 @@ class Codecs:
 
     @cached_property
     def _points(self) -> dict[str, Any]:
-        return {point.name: point for point in entry_points(group=KINDS_GROUP)}
+        return {point.name: point for point in offered(KINDS_GROUP)}
 
 
 def _module_files(package: str, origin: Path) -> Iterator[tuple[str, Path]]:

@@ -65,6 +65,8 @@ class Sample:
     @property
     def fields(self) -> dict[str, Json]:
         """All fields, the later step's value winning."""
+        if len(self.trail) == 1:
+            return dict(self.trail[0].fields)
         merged: dict[str, Json] = {}
         for link in self.trail:
             merged.update(link.fields)

@@ -32,8 +32,7 @@ class ChildResult(NamedTuple):
         """Its canonical JSON."""
         suffix, digest, fields, header = self
         spelled = canonical_json(dict(fields)) if fields else "{}"
-        # A digest is hex digits, and spelled as it is.
-        return f'[{spell_text(suffix)},"{digest}",{spelled},{spell_header(header)}]'
+        return f"[{spell_text(suffix)},{spell_text(digest)},{spelled},{spell_header(header)}]"
 
 
 @dataclass(slots=True)
@@ -175,6 +174,14 @@ class Chain:
     node: Node
     variant: str
     branch: Branch
+    timeout_s: float | None = field(init=False)
+    retries: int = field(init=False)
+    cpu_fallback: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        # Looked up here, and not in the node's resources for every sample.
+        for name in ("timeout_s", "retries", "cpu_fallback"):
+            object.__setattr__(self, name, getattr(self.node, name))
 
 
 @dataclass(frozen=True, slots=True)

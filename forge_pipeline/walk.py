@@ -299,8 +299,8 @@ class Walk:
         made: list[ChildResult] = []
         visits: list[Visit] = []
         partial: list[Partial] = []
-        batches = self._batching(node.id, node.cpu_fallback)
-        limited = node.timeout_s is not None
+        batches = self._batching(node.id, chain.cpu_fallback)
+        limited = chain.timeout_s is not None
         below_s = 0.0  # what its children cost further down is not its own time
 
         def run() -> Result:
@@ -342,7 +342,7 @@ class Walk:
             return Result("children", tuple(made), reason=told.reason, values=dict(told.values))
 
         started = time.perf_counter()
-        result = self._tried(batches, node.timeout_s, node.retries, run)
+        result = self._tried(batches, chain.timeout_s, chain.retries, run)
         seconds = time.perf_counter() - started - below_s
         if batches.fell_back:
             result = replace(result, lasting=False)

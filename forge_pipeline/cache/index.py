@@ -178,12 +178,15 @@ class Index:
         )
         return FileRow(*row) if row else None
 
-    def members(self, path: str, first: str) -> dict[str, FileRow]:
+    def members(self, path: str, first: str) -> tuple[dict[str, FileRow], bool]:
         """Return what the next members of an archive were when they were last read, by their names, in name order.
 
         Args:
             path: of the archive.
             first: the name to begin at.
+
+        Returns:
+            So many as are read at once, and whether there may be more.
         """
         rows = self._file.read_page(
             "SELECT member, size, mtime_ns, ctime_ns, inode, seen_ns, digest FROM files "
@@ -191,7 +194,7 @@ class Index:
             spell_path(path),
             spell_path(first),
         )
-        return {read_path(member): FileRow(*row) for member, *row in rows}
+        return {read_path(member): FileRow(*row) for member, *row in rows}, len(rows) == self._file.page_rows
 
     def record_file(self, location: Location, row: FileRow) -> None:
         """Remember a file that was read."""

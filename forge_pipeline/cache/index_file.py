@@ -14,7 +14,6 @@ from forge_pipeline.errors import EnvironmentFault
 
 INDEX_FORMAT = 2
 _COMMIT_ROWS = 4000
-_PAGE_ROWS = 1000
 # What waits to be written takes memory: whoever makes rows faster than the disk takes them waits, too.
 _WAITING_ROWS = 2 * _COMMIT_ROWS
 _COMMIT_EVERY_S = 0.5
@@ -85,6 +84,9 @@ class _Batch:
 class IndexFile:
     """Reads from any thread; changes go to one thread, which commits every 4,000 of them or every 0.5 s."""
 
+    page_rows = 1000
+    """How many rows `read_page` returns at most."""
+
     def __init__(self, path: Path) -> None:
         """Open the database, made anew where there is none."""
         self.path = path
@@ -117,7 +119,7 @@ class IndexFile:
         A statement left open half-way would hold its connection at the state of that moment: whatever this thread
         looks up then, actions and payloads too, would miss all that was recorded since.
         """
-        return self._connection().execute(f"{query} LIMIT {_PAGE_ROWS}", values).fetchall()
+        return self._connection().execute(f"{query} LIMIT {self.page_rows}", values).fetchall()
 
     # --- writing --------------------------------------------------------------------------------
 

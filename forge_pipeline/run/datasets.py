@@ -173,8 +173,10 @@ def content_digest(doing: Doing, tables: Mapping[str, Columns]) -> str:
 
 
 def _spell_rows(rows: Iterable[tuple[str, str, str, str]]) -> Iterator[bytes]:
-    """Spell rows as canonical JSON, many at once. Their trails are that already, and all but the key needs no more."""
-    spelled = (f'[{spell_text(key)},"{kind}","{digest}",{trail}]\n' for key, kind, digest, trail in rows)
+    """Spell rows as canonical JSON, many at once; their trails are that already."""
+    spelled = (
+        f"[{spell_text(key)},{spell_text(kind)},{spell_text(digest)},{trail}]\n" for key, kind, digest, trail in rows
+    )
     while part := "".join(itertools.islice(spelled, _ROWS_AT_ONCE)):
         yield part.encode("utf-8", "surrogatepass")
 

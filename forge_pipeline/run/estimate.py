@@ -57,6 +57,7 @@ class Estimates:
         self._graph = graph
         self._load_expansion = load_expansion
         self._lately: dict[tuple[int, Size], tuple[Branch, Need]] = {}
+        self._loads: dict[tuple[str, Size, float], Need] = {}
 
     def working_set(self, sample: Sample, branch: Branch) -> Need:
         """Estimate the most memory that a task holds at once: its sample, what its steps need, and what they make.
@@ -75,8 +76,12 @@ class Estimates:
     def _loading(self, node: Node, below: Branch, facts: Fields) -> Need:
         if node.makes != "image":  # a video lies where it lies
             return Need(_said(node, 0), node.id)
-        size = _size_told(facts)
-        load = Need(_said(node, size.worked_on(self._load_expansion(node, facts))), node.id)
+        size, expansion = _size_told(facts), self._load_expansion(node, facts)
+        load = self._loads.get((node.id, size, expansion))
+        if load is None:
+            if len(self._loads) >= _LATELY_MAX:
+                self._loads.clear()
+            load = self._loads[node.id, size, expansion] = Need(_said(node, size.worked_on(expansion)), node.id)
         more = max(load, self._below(below, size))
         return Need(more.size_bytes + _number(facts.get("source.bytes")), more.step)
 

@@ -74,6 +74,8 @@ class _Look:
         self._members: Mapping[str, FileRow] = {}
         self._first, self._last = "", ""
         """All that is known of the archive's members between these names is at hand."""
+        self._all = False
+        """And of those beyond."""
 
     def at(self, location: Location) -> tuple[str | None, Identity | None]:
         """Return the digest of a file that has not changed since it was read, and what tells it apart now."""
@@ -90,13 +92,13 @@ class _Look:
         name = location.member or ""
         if location.path not in self._identities:
             self._identities[location.path] = _identity(location.path)
-            self._archive, self._first, self._last = location.path, name, ""
+            self._archive, self._first, self._last, self._all = location.path, name, "", False
         if location.path != self._archive or name < self._first:
             # Come back to: one by one, so that no order of names reads an archive many times.
             return self._index.file(location)
-        if name > self._last:
-            self._members = self._index.members(self._archive, name)
-            self._first, self._last = name, max(self._members, default=name)
+        if name > self._last and not self._all:
+            self._members, more = self._index.members(self._archive, name)
+            self._first, self._last, self._all = name, max(self._members, default=name), not more
         return self._members.get(name)
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from forge_pipeline.cache import index_file
 from forge_pipeline.cache.index import Index
+from forge_pipeline.cache.index_file import IndexFile
 from forge_pipeline.cache.index_rows import FileRow, RejectRow
 from forge_pipeline.cache.store import Payload
 from forge_pipeline.errors import EnvironmentFault, NondeterministicOperator
@@ -29,7 +30,7 @@ def sample(key: str) -> Sample:
 
 
 def test_rows_come_in_key_order_whatever_page_they_are_on(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index_file, "_PAGE_ROWS", 2)
+    monkeypatch.setattr(IndexFile, "page_rows", 2)
     dataset = index.begin_dataset(1, "photos", "config")
     for key in ("e", "a", "ä", "c", "B"):
         index.add_sample(dataset, sample(key))
@@ -61,7 +62,7 @@ def test_who_makes_rows_faster_than_they_are_written_waits(index: Index, monkeyp
 
 
 def test_rejects_come_in_order_whatever_page_they_are_on(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index_file, "_PAGE_ROWS", 2)
+    monkeypatch.setattr(IndexFile, "page_rows", 2)
     dataset = index.begin_dataset(1, "photos", "config")
     rows = [
         RejectRow("photos", key, kind, reason, "", {"n": 1}, ())
@@ -154,8 +155,9 @@ def test_members_of_an_archive_are_looked_up_in_name_order_from_any_name(index: 
         index.record_file(Location("photos.zip", name), row)
     index.record_file(Location("other.zip", "a.png"), FileRow(1, 2, 3, 4, 5, "other"))
     index.flush()
-    assert list(index.members("photos.zip", "").items()) == list(rows.items())
-    assert list(index.members("photos.zip", "b.png")) == ["é/\udcff.png"]
+    assert list(index.members("photos.zip", "")[0].items()) == list(rows.items())
+    members, more = index.members("photos.zip", "b.png")
+    assert (list(members), more) == (["é/\udcff.png"], False)
 
 
 def test_the_text_of_a_row_spells_its_trail_in_one_way(index: Index) -> None:
