@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 from forge_pipeline.cache.store import Payload
 from forge_pipeline.compiled import Doing
 from forge_pipeline.sample import Sample
-from forge_pipeline.task import Known, Result, action_inputs, action_key, read_result
+from forge_pipeline.task import Done, Known, Result, action_inputs, action_key, read_result
 
 
 class Memory(Protocol):
@@ -104,11 +104,20 @@ class Decision(NamedTuple):
         return self.known is not None
 
 
-def decide_action(memory: Memory, doing: Doing, sample: Sample) -> Decision:
-    """Decide for one action on one sample."""
+def decide_action(
+    memory: Memory, doing: Doing, sample: Sample, done: Mapping[str, Done] | None = None, ask: bool = True
+) -> Decision:
+    """Decide for one action on one sample.
+
+    Args:
+        done: what was done just now and is recorded nowhere yet, by action key.
+        ask: whether what is recorded counts.
+    """
     inputs = action_inputs(doing, sample)
     key = action_key(doing, inputs)
-    text = memory.known(key)
+    if done and key in done:
+        return Decision(key, inputs, done[key].result)
+    text = memory.known(key) if ask else None
     return Decision(key, inputs, read_result(text) if text is not None else None)
 
 

@@ -17,7 +17,7 @@ from forge_pipeline.digest import canonical_json, digest_bytes
 from forge_pipeline.errors import BrokenPromise, Reject
 from forge_pipeline.guard import guarded, json_of
 from forge_pipeline.inspection import inspect, inspection_inputs
-from forge_pipeline.reuse import Decision
+from forge_pipeline.reuse import Decision, decide_action
 from forge_pipeline.sample import Sample
 from forge_pipeline.shapes import Child, Context, Metric, Operator, Partial
 from forge_pipeline.task import (
@@ -31,11 +31,9 @@ from forge_pipeline.task import (
     Result,
     Tried,
     Visit,
-    action_inputs,
     action_key,
     compose_child,
     declared_fields,
-    read_result,
     through,
 )
 
@@ -179,14 +177,7 @@ class Walk:
         return Look(needs_value, all_known)
 
     def _decide(self, doing: Doing, sample: Sample, cached: bool = True) -> Decision:
-        inputs = action_inputs(doing, sample)
-        key = action_key(doing, inputs)
-        if key in self._done:
-            return Decision(key, inputs, self._done[key].result)
-        if self._ignore_known or not cached:
-            return Decision(key, inputs, None)
-        text = self._bench.memory.known(key)
-        return Decision(key, inputs, read_result(text) if text is not None else None)
+        return decide_action(self._bench.memory, doing, sample, self._done, cached and not self._ignore_known)
 
     def _decide_chain(self, chain: Chain, parent: Sample) -> Decision:
         return self._decide(chain.node.doing, parent, chain.node.cached)
