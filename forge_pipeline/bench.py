@@ -41,7 +41,7 @@ class Bench:
         """
         self.store = store
         self.memory = memory
-        self.codecs = codecs or Codecs()
+        self.codecs = Codecs() if codecs is None else codecs
         self.batch_sizes: dict[str, int] = {}
         """By step: how many values at once its model's device had memory for."""
         self.read_ahead = ReadAhead()

@@ -242,8 +242,10 @@ class _OpenArchives:
     def identified(self, path: str) -> tuple[Identity, Archive]:
         """Return an archive with what told the file apart when it was opened."""
         identity = stat_identity(path)
+        # What was read of one that may still change within a tick of its times must not stand for it later.
+        settled = is_settled(identity[1], identity[2], time.time_ns())
         # The process id, because a forked child shares the file position of its parent's handles.
-        key = (os.getpid(), path, identity)
+        key = (os.getpid(), path, identity, settled)
         with self._lock:
             slot = self._slots.pop(key, None) or _Slot()
             self._slots[key] = slot

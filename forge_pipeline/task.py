@@ -257,10 +257,14 @@ def _lines(chains: Iterable[Chain]) -> Iterator[tuple[str, ...]]:
         yield ()
 
 
-def bare(branch: Branch) -> Branch:
-    """Return a branch without its inspections: each is left until its export is come to."""
-    chains = tuple(replace(chain, branch=bare(chain.branch)) for chain in branch.chains)
-    return replace(branch, chains=chains, inspections=())
+def bare(branch: Branch, stores: bool = True) -> Branch:
+    """Return a branch without its inspections: each is left until its export is come to.
+
+    Args:
+        stores: whether it still stores what it should.
+    """
+    chains = tuple(replace(chain, branch=bare(chain.branch, stores)) for chain in branch.chains)
+    return replace(branch, chains=chains, inspections=(), store=branch.store and stores)
 
 
 def source_branch(graph: Graph, node: Node, walked: frozenset[str]) -> Branch:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from forge_pipeline.batches import Batching, Halved, batching
@@ -40,7 +41,7 @@ from forge_pipeline.task import (
 DEVICE = "device"
 """The field that says what did a sample's work, where that was not the device that its operator wants."""
 
-_NO_CONTEXT = Context()
+_NO_CONTEXT = Context(MappingProxyType({}))
 # Before a second, third ... attempt: what is busy or unreachable now may not be in a moment.
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 5.0
 
@@ -107,7 +108,8 @@ class Look(NamedTuple):
     Both may be false: where a child's bytes are kept, what is unknown below it needs no value of the sample.
 
     Attributes:
-        unknown: keys of what is to be done with the sample itself, measures of its header left out.
+        unknown: keys of what is to be done with the sample itself. Not of what reads its header alone: thousands of
+            tiles share those.
     """
 
     needs_value: bool
@@ -158,7 +160,8 @@ class Walk:
             decision = self._decide_chain(chain, parent)
             if decision.known is None:  # the others are looked at all the same: what is known of them goes to workers
                 needs_value, all_known = True, False
-                unknown.append(decision.key)
+                if chain.node.doing.reads != "header":
+                    unknown.append(decision.key)
                 continue
             children = self._look_at_children(chain, parent, decision.known)
             needs_value |= children.needs_value

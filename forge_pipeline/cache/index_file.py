@@ -195,15 +195,16 @@ class IndexFile:
             self._due.clear()
             closing = self._closing
             with self._handing_over:
-                self._writing, self._open = self._open, _Batch()
-            self._commit(connection, self._writing)
-            for event in self._writing.awaited:
+                awaited, self._open.awaited = self._open.awaited, []
+                if self._fault is None:  # else what cannot be written stays known until the run has ended
+                    self._writing, self._open = self._open, _Batch()
+            if self._fault is None and self._writing.count:
+                self._commit(connection, self._writing)
+            for event in awaited:
                 event.set()
         connection.close()
 
     def _commit(self, connection: sqlite3.Connection, batch: _Batch) -> None:
-        if not batch.count or self._fault is not None:
-            return
         try:
             connection.execute("BEGIN IMMEDIATE")
             for statement, values in _joined(batch.parts):
@@ -213,6 +214,9 @@ class IndexFile:
             self._fault = error
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
+            return
+        # Now it can be read. New ones, since a reader may be looking into the old.
+        batch.named, batch.parts = {}, []
 
     # --- the database ---------------------------------------------------------------------------
 

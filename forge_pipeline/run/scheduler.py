@@ -248,8 +248,7 @@ class Scheduler:
             self.bench.read_ahead.take(sample.digest)  # where nobody needed to read it
             self.recorder.absorb(sample, start.branch, outcome.visit, on_cut=self._push_cut)
 
-        # What no other task should do at the same time. Not a measure of a header: thousands of tiles share those, and
-        # would go one by one.
+        # What no other task should do at the same time.
         keys = (f"{start.branch.step} {sample.digest}", *dict.fromkeys(look.unknown))
         if self.jobs.wait_for_like(keys, again):
             return

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from forge_pipeline.bench import Bench
 from forge_pipeline.cache.index import Index
-from forge_pipeline.cache.index_rows import FileRow
+from forge_pipeline.cache.index_rows import FileRow, spell_path
 from forge_pipeline.compiled import Node
 from forge_pipeline.digest import digest_chunks
 from forge_pipeline.errors import BrokenPromise, CommandError, DataError, EnvironmentFault
@@ -98,7 +98,10 @@ class _Look:
             return self._index.file(location)
         if name > self._last and not self._all:
             self._members, more = self._index.members(self._archive, name)
-            self._first, self._last, self._all = name, max(self._members, default=name), not more
+            self._first, self._last = name, max(self._members, default=name)
+            # Names that are no UTF-8 are held as bytes, which the index sorts behind all others: beyond one of them it
+            # finds no more, whatever there is.
+            self._all = not more and isinstance(spell_path(name), str)
         return self._members.get(name)
 
 

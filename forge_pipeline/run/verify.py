@@ -9,7 +9,7 @@ from forge_pipeline.digest import digest_bytes
 from forge_pipeline.run.branches import files_start, task_branches
 from forge_pipeline.run.scheduler import Scheduler
 from forge_pipeline.sample import Sample
-from forge_pipeline.task import Branch, Chain, Done, Outcome, Visit
+from forge_pipeline.task import Branch, Done, Outcome, Visit, bare
 
 
 def verify_known(scheduler: Scheduler, count: int) -> int:
@@ -47,7 +47,7 @@ def _candidates(scheduler: Scheduler) -> list[tuple[Sample, Branch]]:
     groups = []
     for start, branch in task_branches(scheduler.graph):
         rows = sorted(_roots(scheduler, start, branch.step), key=_by_digest)
-        groups.append([(sample, _bare(branch)) for sample in rows])
+        groups.append([(sample, bare(branch, stores=False)) for sample in rows])
     found: list[tuple[Sample, Branch]] = []
     while any(groups):
         found += [group.pop(0) for group in groups if group]
@@ -61,12 +61,6 @@ def _roots(scheduler: Scheduler, start: str, step: str) -> Iterator[Sample]:
         return (datasets.file_of(row) for row in datasets.rows(step))
     kept = scheduler.bench.stored
     return (row for row in datasets.rows(step) if row.kind != "image" or kept(row.digest) is not None)
-
-
-def _bare(branch: Branch) -> Branch:
-    """Keep the actions of a branch, and store nothing."""
-    chains = tuple(Chain(chain.node, chain.variant, _bare(chain.branch)) for chain in branch.chains)
-    return Branch(branch.step, chains, branch.measures, store=False)
 
 
 def _actions(visit: Visit) -> list[Done]:

@@ -415,6 +415,22 @@ def test_an_archive_that_changed_is_listed_anew(tmp_path: Path) -> None:
     assert list(list_members(path)) == [("b.png", 2, "")]
 
 
+def test_what_was_read_of_an_archive_within_a_tick_of_its_times_does_not_stand_for_it_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = pack(tmp_path / "a.tar", [("a.png", b"before"), ("b.png", b"before")])
+    # As on a file system whose stamps are coarse: a change in place, and none of the times shows it.
+    seen = stat_identity(path)
+    monkeypatch.setattr(files, "stat_identity", lambda path: seen)
+    monkeypatch.setattr(files, "is_settled", lambda *times: False)
+    assert Identifier().identify(Location(str(path), "a.png")).digest == digest_bytes(b"before")
+    with open(path, "r+b") as stream:
+        stream.write(path.read_bytes().replace(b"before", b"after!"))
+    monkeypatch.setattr(files, "is_settled", lambda *times: True)
+    for name in ("a.png", "b.png"):
+        assert Identifier().identify(Location(str(path), name)).digest == digest_bytes(b"after!")
+
+
 def test_a_missing_file_is_the_machines_fault_and_is_named(tmp_path: Path) -> None:
     with pytest.raises(EnvironmentFault) as caught:
         read_location(Location(str(tmp_path / "gone.png")))

@@ -61,6 +61,25 @@ def test_who_makes_rows_faster_than_they_are_written_waits(index: Index, monkeyp
     assert index.count("configs") == 100
 
 
+def test_what_was_taken_back_is_unknown_once_it_is_flushed(index: Index) -> None:
+    payload = Payload("digest", "bytes digest", 3, ".png")
+    index.record_payload(payload)
+    assert index.payload("digest") == payload
+    index.forget_payload("digest")
+    index.flush()
+    assert index.payload("digest") is None
+
+
+def test_what_could_not_be_written_stays_known_until_the_index_is_closed(index: Index) -> None:
+    index.record_file(Location("/photos/a.png"), FileRow(1, 2, 3, 2**64, 5, "digest"))  # more than SQLite holds
+    index.record_action("key", "config", "[]", "result", 1, 0.0, "toy")
+    for number in range(3):
+        with pytest.raises(EnvironmentFault):
+            index.flush()
+        index.record_config(str(number), "{}")
+        assert index.known("key") == "result"
+
+
 def test_rejects_come_in_order_whatever_page_they_are_on(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(IndexFile, "page_rows", 2)
     dataset = index.begin_dataset(1, "photos", "config")

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import tracemalloc
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from forge_pipeline import names as names_module
-from forge_pipeline.files import Identity
+from forge_pipeline.cache.index import Index
+from forge_pipeline.cache.index_rows import FileRow
+from forge_pipeline.digest import digest_bytes
+from forge_pipeline.files import Identity, stat_identity
 from forge_pipeline.finder import Entry
 from forge_pipeline.run.listing import Entries, Found, Listing
+from forge_pipeline.run.sources import look_up
 from forge_pipeline.sample import Location
 
 DIGESTS = [f"{number:040x}" for number in (0, 1, 255, 16**40 - 1)]
@@ -159,3 +165,16 @@ def test_a_file_takes_few_bytes(archive: bool, most: int) -> None:
     finally:
         tracemalloc.stop()
     assert taken / count < most
+
+
+def test_members_are_known_again_whatever_stands_before_them_in_name_order(tmp_path: Path) -> None:
+    path = tmp_path / "old.tar"
+    path.write_bytes(b"not looked into")
+    names = ["a\udce9.png", *(f"{letter}.png" for letter in "bcd")]  # the first is Latin-1
+    with contextlib.closing(Index(tmp_path / "index.sqlite")) as index:
+        for name in names[1:]:
+            row = FileRow(*stat_identity(path), 2**62, digest_bytes(name.encode()))
+            index.record_file(Location(str(path), name), row)
+        index.flush()
+        listing = look_up(Entries(Entry(repr(name), Location(str(path), name)) for name in names), index)
+    assert [found.digest is not None for found in listing] == [False, True, True, True]
