@@ -46,6 +46,8 @@ class Bench:
         """By step: how many values at once its model's device had memory for."""
         self.read_ahead = ReadAhead()
         self._imported = imported or {}
+        self._looked_for: set[str] | None = None
+        """By digest, what was looked for where it lies; None where it is enough to go by what the store was told."""
         self._operators: dict[tuple[ClassRef, str], Operator] = {}
         self._building = threading.Lock()
         # To spell the parameters for every sample costs as much as a small operator.
@@ -56,6 +58,13 @@ class Bench:
         other = Bench(self.store, memory, self.codecs, self._imported)
         other._operators, other._building = self._operators, self._building
         other.batch_sizes, other.read_ahead = self.batch_sizes, self.read_ahead
+        other._looked_for = self._looked_for
+        return other
+
+    def doubting(self) -> Bench:
+        """Return the same bench for one task that looks for each payload where it lies, once."""
+        other = self.seeing(self.memory)
+        other._looked_for = set()
         return other
 
     def operator(self, doing: Doing) -> Operator:
@@ -77,7 +86,12 @@ class Bench:
     def stored(self, digest: str) -> Payload | None:
         """Return a payload that is in the store now."""
         payload = self.memory.payload(digest)
-        return payload if payload is not None and self.store.has(payload) else None
+        if payload is None:
+            return None
+        if self._looked_for is not None and digest not in self._looked_for:
+            self._looked_for.add(digest)
+            return payload if self.store.look(payload) else None
+        return payload if self.store.has(payload) else None
 
     def value(self, sample: Sample) -> Any:
         """Return the value of a sample: a file, or what its payload decodes to. Raises PayloadMissing."""

@@ -316,6 +316,7 @@ class Task(NamedTuple):
     Attributes:
         ignore_known: run every action though it is known (`--verify`).
         known: set for a worker in another process.
+        doubts: bytes were missed: payloads are looked for where they lie, whatever was said of them before.
     """
 
     number: int
@@ -324,6 +325,7 @@ class Task(NamedTuple):
     seed: int
     ignore_known: bool = False
     known: Known | None = None
+    doubts: bool = False
 
 
 class Done(NamedTuple):
@@ -374,6 +376,8 @@ class InspectionTask(NamedTuple):
     samples: Mapping[str, Sample]
     """By port."""
     known: Known | None = None
+    doubts: bool = False
+    """As of a task."""
 
 
 class Tried(NamedTuple):

@@ -54,6 +54,8 @@ def run_task(task: Task | InspectionTask, bench: Bench, beacon: Beacon) -> Outco
     """
     if task.known is not None:
         bench = bench.seeing(Sent(task.known, bench.memory))
+    if task.doubts:
+        bench = bench.doubting()
     if isinstance(task, InspectionTask):
         with beacon.within(task.node.id, task.node.timeout_s):
             return _inspect(task, bench)

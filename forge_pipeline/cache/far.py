@@ -136,6 +136,20 @@ class Far:
                 raise self._not_there() from error
             return {}
 
+    def size(self, path: str) -> int | None:
+        """Return a file's size in bytes, None where there is no such file."""
+
+        def asked(fs: Any, root: str) -> int:
+            fs.invalidate_cache()
+            return int(fs.info(f"{root}/{path}")["size"])
+
+        try:
+            return self._tried(asked)
+        except FileNotFoundError as error:
+            if _names_bucket(error):
+                raise self._not_there() from error
+            return None
+
     def all_sizes(self, folder: str) -> Iterator[int]:
         """List the sizes of all files below a folder."""
         self._check_root()

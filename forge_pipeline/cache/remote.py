@@ -28,7 +28,8 @@ class RemoteStore:
 
     What is there is listed once a process for each of 256 folders, when it is first asked for. What our own workers in
     other processes add later is told to `learn`. What others add later is sent again if we make it too (the same bytes,
-    under the same name); what others delete later is found missing when it is read, and made again.
+    under the same name); what others delete later is found missing when it is read, and made again by a task that
+    believes no listing (`look`): any other process may have one from before the deletion.
 
     Args:
         folder: of the cache; what is kept on this machine lies under it.
@@ -57,6 +58,12 @@ class RemoteStore:
     def has(self, payload: Payload) -> bool:
         """Tell whether the bytes are there with the right size, as far as we were told."""
         return self._folder(payload).get(_name(payload)) == payload.size
+
+    def look(self, payload: Payload) -> bool:
+        """Ask what is behind the URL, and correct our listing."""
+        size = self._far.size(_path(payload))
+        self._note(payload, size)
+        return size == payload.size
 
     def put(self, digest: str, data: bytes, suffix: str) -> Payload:
         """Keep encoded bytes; what is there already is not sent again."""

@@ -80,6 +80,9 @@ class Store(Protocol):
     def has(self, payload: Payload) -> bool:
         """Tell whether the bytes are there with the right size; their content is verified when they are read."""
 
+    def look(self, payload: Payload) -> bool:
+        """Tell the same from the place itself: what `has` goes by may be older than a deletion by somebody else."""
+
     def put(self, digest: str, data: bytes, suffix: str) -> Payload:
         """Keep encoded bytes; a kill at any moment leaves no torn payload.
 

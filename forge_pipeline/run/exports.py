@@ -282,7 +282,7 @@ class Exporter:
             ledger.rebuilt += 1
             ledger.seconds += outcome.seconds
 
-        run.jobs.submit_inspection(node, dict(row.inspected), done)
+        run.jobs.submit_inspection(node, dict(row.inspected), done, doubts=True)
 
     def _fail(self, node: Node, row: _Row, result: Result) -> None:
         trail = self._any(row).trail
@@ -366,7 +366,11 @@ class Exporter:
         if path in prepared.sources:
             location = self._run.datasets.location_of(sample)
             return Path(location.path) if location.member is None else read_location(location)
-        return self._run.bench.store.file(self._payload(sample))
+        payload = self._payload(sample)
+        try:
+            return self._run.bench.store.file(payload)
+        except PayloadMissing:  # deleted by somebody else since the store was listed
+            raise PayloadDamaged(path, "", payload.bytes_digest) from None
 
     # --- what was made from what ----------------------------------------------------------------
 

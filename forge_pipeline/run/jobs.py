@@ -187,13 +187,14 @@ class Jobs:
         then: Callable[[Outcome], None],
         keys: Sequence[str] = (),
         ignore_known: bool = False,
+        doubts: bool = False,
     ) -> None:
         """Let a worker do all of a branch with a sample."""
         if self._ending:
             return
         self._serial += 1
         known = self._known(sample, branch) if self._executor.apart else None
-        task = Task(self._serial, sample, branch, self._seed, ignore_known, known)
+        task = Task(self._serial, sample, branch, self._seed, ignore_known, known, doubts)
         need = self._estimates.working_set(sample, branch)
         if self._graph[need.step].shape == "export":  # it can wait until nothing else is held beside it
             task = task._replace(branch=self._without_inspections(branch))
@@ -207,11 +208,13 @@ class Jobs:
             known = self._bare[id(branch)] = branch, bare(branch)
         return known[1]
 
-    def submit_inspection(self, node: Node, samples: dict[str, Sample], then: Callable[[Outcome], None]) -> None:
+    def submit_inspection(
+        self, node: Node, samples: dict[str, Sample], then: Callable[[Outcome], None], doubts: bool = False
+    ) -> None:
         """Let a worker inspect one joined row of an export."""
         self._serial += 1
         known = self._payloads(samples.values()) if self._executor.apart else None
-        task = InspectionTask(self._serial, node, samples, known)
+        task = InspectionTask(self._serial, node, samples, known, doubts)
         need = inspected(task)
         self._begin(_Job(task, (), int(need.size_bytes), then, needy=need.step))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -17,8 +17,10 @@ from forge_pipeline.run.recorder import Recorder
 from forge_pipeline.sample import Sample
 from forge_pipeline.task import Branch, Outcome, Result, Visit, bare, cuts, source_branch, waits_for_all
 
-# Bytes that were made again can be lost again while the run goes on; not this often.
+# So often bytes are made again that never come out: no chance brings that about, an operator does.
 _ATTEMPTS = 5
+# Bytes that were made again can be lost again while the run goes on; not this often.
+_LOSSES = 100
 _FILE = "#file"
 
 
@@ -35,9 +37,10 @@ class _Maker(NamedTuple):
 
 @dataclass
 class _Repair:
-    """A task that is out: the steps whose outputs it makes, and who waits for them."""
+    """A task that is out: the steps whose outputs it makes, which digests are wanted, and who waits for them."""
 
     targets: frozenset[str]
+    wanted: set[str]
     thens: list[Callable[[], None]] = field(default_factory=list)
 
 
@@ -51,7 +54,11 @@ class Repairs:
         self._jobs = jobs
         self._recorder = recorder
         self._out: dict[_Maker, list[_Repair]] = {}
-        self._attempts: Counter[str] = Counter()
+        self._attempts: Counter[tuple[_Maker, str]] = Counter()
+        """How often a maker has tried to make a digest again. What is out does not count: of images with one content
+        many may be missed at once, and each has a maker of its own."""
+        self._made: set[str] = set()
+        """Digests of what came out when something was made again."""
         self._unlike: dict[_Maker, tuple[str, Result]] = {}
         """Makers that could not make what they made: in which step, and what came instead."""
 
@@ -60,29 +67,37 @@ class Repairs:
 
         Raises:
             EnvironmentFault: this machine cannot make them again.
-            NondeterministicOperator: they were made again, and others came out.
+            EnvironmentFault: somebody deletes them as often as they are made.
+        NondeterministicOperator: they were made again, and others came out.
         """
         maker, target = self._made_by(sample)
-        self._ask(maker, frozenset([target]), [then] if then is not None else [])
+        self._ask(maker, frozenset([target]), {sample.digest}, [then] if then is not None else [])
 
     def repair_all(self, samples: Iterable[Sample]) -> None:
         """Make the missing bytes of many samples again: what came of one task by one task."""
-        asked: dict[_Maker, set[str]] = {}
+        asked: dict[_Maker, tuple[set[str], set[str]]] = {}
         for sample in samples:
             maker, target = self._made_by(sample)
-            asked.setdefault(maker, set()).add(target)
-        for maker, targets in asked.items():
-            self._ask(maker, frozenset(targets), [])
+            targets, wanted = asked.setdefault(maker, (set(), set()))
+            targets.add(target)
+            wanted.add(sample.digest)
+        for maker, (targets, wanted) in asked.items():
+            self._ask(maker, frozenset(targets), wanted, [])
 
     def _made_by(self, sample: Sample) -> tuple[_Maker, str]:
         """Find the task that made a sample's bytes, and the step of it that did."""
         if sample.origin is None:
             raise BrokenPromise(f"the bytes of '{sample.key}' are missing, and nothing says what made them")
         maker, target = self._maker_of(sample, *sample.origin)
-        self._attempts[sample.digest] += 1
-        if self._attempts[sample.digest] > 1 and maker in self._unlike:
+        attempts = self._attempts[maker, sample.digest]
+        if attempts and maker in self._unlike:
             raise _not_made_again(sample, *self._unlike[maker])
-        if self._attempts[sample.digest] > _ATTEMPTS:
+        if attempts >= _LOSSES:
+            raise EnvironmentFault(
+                f"sample '{sample.key}': its bytes were made again {_LOSSES} times, and are missing again",
+                "end what deletes payloads, then run again",
+            )
+        if attempts >= _ATTEMPTS and sample.digest not in self._made:
             made_in = sample.trail[-1].step or sample.trail[-2].step
             raise NondeterministicOperator(
                 f"step '{made_in}', sample '{sample.key}': its bytes are missing, and making them again gives others",
@@ -101,19 +116,20 @@ class Repairs:
         loaded = node.shape == "source" and node.makes == "image" and not (below and cuts(self._graph, node))
         return _Maker(step, key, _FILE if loaded else ""), below[-1] if below else step
 
-    def _ask(self, maker: _Maker, targets: frozenset[str], thens: list[Callable[[], None]]) -> None:
+    def _ask(self, maker: _Maker, targets: frozenset[str], wanted: set[str], thens: list[Callable[[], None]]) -> None:
         out = self._out.setdefault(maker, [])
         same = next((repair for repair in out if targets <= repair.targets), None)
         if same is not None:
+            same.wanted |= wanted
             same.thens.extend(thens)
             return
-        repair = _Repair(targets, thens)
+        repair = _Repair(targets, wanted, thens)
         out.append(repair)
         self._begin(maker, repair)
 
     def _begin(self, maker: _Maker, repair: _Repair) -> None:
         root, branch = self._task(maker, repair.targets)
-        if root.kind == "image" and self._bench.stored(root.digest) is None:
+        if root.kind == "image" and self._bench.doubting().stored(root.digest) is None:
             self.repair(root, lambda: self._rebuild(maker, repair, root, branch))
         else:
             self._rebuild(maker, repair, root, branch)
@@ -121,9 +137,11 @@ class Repairs:
     def _rebuild(self, maker: _Maker, repair: _Repair, root: Sample, branch: Branch) -> None:
         def done(outcome: Outcome) -> None:
             if outcome.missing:
-                self._begin(maker, repair)
+                self.repair(root, lambda: self._rebuild(maker, repair, root, branch))
                 return
             assert outcome.visit is not None
+            self._made.update(_digests(outcome.visit))
+            self._attempts.update((maker, digest) for digest in repair.wanted)
             unlike = _not_as_known(outcome.visit)
             if unlike is not None:
                 self._unlike[maker] = unlike
@@ -132,7 +150,7 @@ class Repairs:
             for then in repair.thens:
                 then()
 
-        self._jobs.submit(root, branch, done)
+        self._jobs.submit(root, branch, done, doubts=True)
 
     def _task(self, maker: _Maker, targets: frozenset[str]) -> tuple[Sample, Branch]:
         """Return a task's own sample, and as much of its branch as leads to some steps."""
@@ -154,6 +172,13 @@ class Repairs:
         if row is None:
             raise BrokenPromise(f"the sample '{key}' of step '{step}', from which others were made, is not known")
         return row
+
+
+def _digests(visit: Visit) -> Iterator[str]:
+    yield visit.sample.digest
+    for _, _, visits in visit.chains:
+        for below in visits:
+            yield from _digests(below)
 
 
 def _not_as_known(visit: Visit) -> tuple[str, Result] | None:

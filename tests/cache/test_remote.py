@@ -72,6 +72,21 @@ def path_of(payload: Payload) -> str:
     return f"payloads/{payload.digest[:2]}/{payload.digest}-{payload.bytes_digest}{payload.suffix}"
 
 
+def test_a_look_finds_what_others_deleted_or_put_since_the_store_was_listed(
+    here: Machine, there: Machine, url: str
+) -> None:
+    payload = here.store().put(NAME, ONE, ".png")
+    listed = there.store()
+    assert listed.has(payload)
+    delete(url, path_of(payload))
+    assert listed.has(payload)
+    assert not listed.look(payload)
+    assert not listed.has(payload)
+    here.store().put(NAME, ONE, ".png")
+    assert listed.look(payload)
+    assert listed.has(payload)
+
+
 def test_what_one_machine_puts_another_reads(here: Machine, there: Machine, url: str) -> None:
     payload = here.store().put(NAME, ONE, ".png")
     assert payload == Payload(NAME, digest_bytes(ONE), len(ONE), ".png")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +16,7 @@ from forge_pipeline import api
 from forge_pipeline.cache.far import Far
 from forge_pipeline.cache.sweep import Collected
 from forge_pipeline.errors import EnvironmentFault
+from forge_pipeline.events import Event, StepFinished, TaskFinished
 from tests.cache.faulty import FaultySystem
 from tests.engine.worlds import World
 
@@ -119,6 +123,115 @@ def test_what_is_missing_or_damaged_behind_the_url_is_made_again(mine: World, tm
     assert 3 <= sum(again.counts("rebuilt").values()) < 9
     assert sorted(path for path in shared.glob("payloads/*/*")) == payloads
     assert [path.name for path in shared.glob("quarantine/*")] == [payloads[1].name]
+
+
+class Deleter:
+    """Another machine that deletes all payloads behind a URL while a run goes on, and what this one kept of them."""
+
+    def __init__(self, mine: World, shared: Path, when: Callable[[Event], bool]) -> None:
+        self._mine = mine
+        self._shared = shared
+        self._when = when
+        self.deletions = 0
+
+    def __call__(self, event: Event) -> None:
+        if self._when(event):
+            paths = list(self._shared.glob("payloads/*/*"))
+            for path in paths:
+                path.unlink(missing_ok=True)
+            shutil.rmtree(self._mine.root / "cache/read", ignore_errors=True)
+            self.deletions += len(paths) > 0
+
+    def run(self, **options: Any) -> dict[str, dict[str, bytes]]:
+        """Run the recipe; return what it published."""
+        mine = self._mine
+        options = mine.options(store=f"file://{self._shared}", **options)
+        assert api.run(mine.recipe_path, options, self).status == "done"
+        return {name: mine.tree(name) for name in mine.exports()}
+
+
+def _selected(mine: World, amount: int) -> None:
+    mine.files(**{f"f{number:02}": f"{number} 5 6" for number in range(24)})
+    mine.recipe(
+        f"""
+        photos: {{use: toy.read, with: {{path: photos}}}}
+        clean: {{use: toy.keep, from: photos, with: {{least: 2}}}}
+        hr: {{use: toy.add, from: clean, with: {{amount: {amount}}}}}
+        lr: {{use: toy.add, from: hr, with: {{amount: 5}}}}
+        out: {{use: toy.pair, from: {{a: hr, b: lr}}, with: {{path: out}}}}
+        """
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("finished", [1, 4, 12])
+def test_payloads_deleted_while_workers_go_by_older_listings_are_made_again(
+    mine: World, tmp_path: Path, finished: int
+) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    _selected(mine, 10)
+    mine.run(store=f"file://{shared}")
+    _selected(mine, 11)
+    alone = mine.run_clean()
+    left = itertools.count(1)
+    deleter = Deleter(mine, shared, lambda event: isinstance(event, TaskFinished) and next(left) == finished)
+    assert deleter.run(executor="processes", workers=2) == alone.trees
+    assert deleter.deletions == 1
+
+
+@pytest.mark.parametrize("step", ["photos", "hr", "lr"])
+def test_payloads_deleted_at_the_end_of_a_step_are_made_again(mine: World, tmp_path: Path, step: str) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    _selected(mine, 10)
+    alone = mine.run_clean()
+    deleter = Deleter(mine, shared, lambda event: isinstance(event, StepFinished) and event.step == step)
+    assert deleter.run() == alone.trees
+    assert deleter.deletions == 1
+
+
+def test_payloads_deleted_again_and_again_are_blamed_on_no_operator(mine: World, tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    _selected(mine, 10)
+    alone = mine.run_clean()
+    left = itertools.count(1)
+    deleter = Deleter(mine, shared, lambda event: isinstance(event, TaskFinished) and next(left) < 60)
+    assert deleter.run() == alone.trees
+    assert deleter.deletions > 20
+
+
+def test_one_image_that_many_miss_at_once_is_blamed_on_no_operator(mine: World, tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    url = f"file://{shared}"
+    mine.files(**{f"f{number:02}": f"{number} 200 201" for number in range(24)})
+    steps = """
+        videos: {use: toy.read, with: {path: photos}}
+        frames: {use: toy.frames, from: videos, with: {size: 1}}
+        clean: {use: toy.keep, from: frames, with: {least: AMOUNT}}
+        more: {use: toy.add, from: clean, with: {amount: AMOUNT}}
+        out: {use: toy.write, from: more, with: {path: out}}
+    """
+    mine.recipe(steps.replace("AMOUNT", "1"))
+    mine.run(store=url)
+    mine.recipe(steps.replace("AMOUNT", "2"))
+    alone = mine.run_clean()
+    deleter = Deleter(mine, shared, lambda event: isinstance(event, StepFinished) and event.step == "clean")
+    assert deleter.run(executor="threads", workers=1) == alone.trees
+
+
+def test_payloads_deleted_without_end_end_the_run_and_say_so(mine: World, tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    _selected(mine, 10)
+    with pytest.raises(EnvironmentFault) as caught:
+        Deleter(mine, shared, lambda event: isinstance(event, TaskFinished)).run()
+    assert str(caught.value) == (
+        "sample 'photos/a.txt': its bytes were made again 100 times, and are missing again\n"
+        "  hint: end what deletes payloads, then run again"
+    )
 
 
 def test_a_cache_without_store_makes_again_what_lies_only_there(mine: World, url: str) -> None:
