@@ -22,6 +22,7 @@ from forge_pipeline.executors.carried import Delivery, refuse_too_much
 from forge_pipeline.executors.demand import Demand, Room, demand_of, steps_of
 from forge_pipeline.executors.elsewhere import Setting, describe_run, file_stamp
 from forge_pipeline.executors.ray_cluster import LOOK_EVERY_S, Cluster, read_address
+from forge_pipeline.executors.scratch import sweep_scratches
 from forge_pipeline.executors.staying import Kept, Staying
 from forge_pipeline.executors.supervisor import Cargo, Order, Wants, source_location
 from forge_pipeline.files import read_location
@@ -147,6 +148,7 @@ class RayExecutor:
         if self._staying is not None:
             self._staying.dismiss_all()
         cluster.leave()
+        sweep_scratches()
         # Else a few bytes stay that nobody knows, for `forge cache collect` to find.
         with contextlib.suppress(ForgeError, OSError):
             if self._setting is not None:

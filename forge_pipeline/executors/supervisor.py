@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
-import tempfile
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -18,6 +14,7 @@ from forge_pipeline.executors.carried import Parcel
 from forge_pipeline.executors.elsewhere import Outlook, Setting, file_stamp, look_around, machine_identity
 from forge_pipeline.executors.elsewhere import unseen_side_file as unseen
 from forge_pipeline.executors.process import WorkerProcess, WorkerSpec
+from forge_pipeline.executors.scratch import in_use, new_scratch, sweep_scratches
 from forge_pipeline.sample import Location
 from forge_pipeline.task import Chunk, ChunkOutcome, InspectionTask, Outcome, Task
 
@@ -75,7 +72,8 @@ class Supervisor:
     def __init__(self, setting: Setting, host: str) -> None:
         self._host = host
         self._here = machine_identity() == setting.machine
-        self._scratch = Path(tempfile.gettempdir(), f"forge-ray-{os.getpid()}-{uuid.uuid4().hex}")
+        sweep_scratches()
+        self._scratch = new_scratch()
         self._outlook: Outlook = look_around(setting, self._scratch / "imported")
         store = self._outlook.store if self._outlook.sees_store else None
         spec = WorkerSpec(store, self._outlook.index, dict(self._outlook.imported), setting.folder)
@@ -120,14 +118,11 @@ class Supervisor:
     @contextlib.contextmanager
     def _unpacked(self) -> Iterator[None]:
         """Have a folder with what was sent along, for one chunk: Ray ends its workers without a word between chunks."""
-        self._scratch.mkdir(mode=0o700, exist_ok=True)
-        try:
+        with in_use(self._scratch):
             for path, data in self._outlook.sent.items():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(data)
             yield
-        finally:
-            shutil.rmtree(self._scratch, ignore_errors=True)
 
     def _unseen_file(self, chunk: Chunk) -> EnvironmentFault | None:
         if self._here:
