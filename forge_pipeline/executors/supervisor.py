@@ -99,8 +99,12 @@ class Supervisor:
         try:
             with self._unpacked() if self._outlook.sent or far else contextlib.nullcontext():
                 tasks = tuple(_with_file(task, sent.files or {}, far, self._scratch) for task in chunk.tasks)
-                return self._process.run(
-                    Parcel(chunk.number, tasks, payloads=sent.payloads or {}) if blind else replace(chunk, tasks=tasks)
+                return self._told_from_here(
+                    self._process.run(
+                        Parcel(chunk.number, tasks, payloads=sent.payloads or {})
+                        if blind
+                        else replace(chunk, tasks=tasks)
+                    )
                 )
         except EnvironmentFault as error:
             return _broken(chunk, self._named(error))
@@ -110,6 +114,15 @@ class Supervisor:
     def close(self) -> None:
         """End the process behind it."""
         self._process.close()
+
+    def _told_from_here(self, outcome: ChunkOutcome) -> ChunkOutcome:
+        """Name this machine in a fault that a task met: at the run's end nobody else can say whose disk is full."""
+        if self._here:
+            return outcome
+        faults = [one.fault for one in outcome.outcomes]
+        named = (self._named(fault) if isinstance(fault, EnvironmentFault) else fault for fault in faults)
+        outcomes = tuple(one._replace(fault=fault) for one, fault in zip(outcome.outcomes, named, strict=True))
+        return replace(outcome, outcomes=outcomes)
 
     def _named(self, fault: EnvironmentFault) -> EnvironmentFault:
         """Say on which machine it was."""

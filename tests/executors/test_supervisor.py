@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -81,3 +82,14 @@ def test_a_disk_that_takes_nothing_is_told_with_its_machine(
     assert folder.startswith(f"{tmp_path}/gone/forge-ray-")
     assert isinstance(one.fault, EnvironmentFault)
     assert str(one.fault) == f"ray: on {HOST}: {folder}: no such file or directory"
+
+
+@pytest.mark.slow
+def test_a_fault_that_a_task_meets_is_told_with_its_machine(
+    world: World, supervisor: Supervisor, tmp_path: Path
+) -> None:
+    shutil.rmtree(tmp_path / "store/payloads")
+    (tmp_path / "store/payloads").write_text("where a folder should be")
+    (one,) = _run(world, supervisor).outcomes
+    assert isinstance(one.fault, EnvironmentFault)
+    assert str(one.fault) == f"ray: on {HOST}: {tmp_path}/store/payloads/a1: not a directory"
