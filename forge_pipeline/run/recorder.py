@@ -46,6 +46,7 @@ class Recorder:
         self._ledgers = ledgers
         self._datasets = datasets
         self._rebuilt: set[str] = set()
+        self._broke: set[str] = set()
         self._announced = 0.0
 
     # --- what a task did ------------------------------------------------------------------------
@@ -140,6 +141,10 @@ class Recorder:
         if new and done.result.lasting and node.cached:
             # Two samples of equal content may have raced: whoever is recorded second was, in effect, reused.
             new = self.record_action(done, node.use)
+            if done.result.kind == "failure":
+                # One that is known was tried again, since somebody asked for its sample (`--only`).
+                new = done.key not in self._broke
+                self._broke.add(done.key)
         if not new:
             ledger.reused += rows
         elif measured:

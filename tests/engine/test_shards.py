@@ -271,6 +271,7 @@ def test_only_tries_a_known_failure_again_as_often_as_it_is_typed(world: World, 
         again = world.run(only="photos/c.txt", until="add", executor=executor, workers=1)
         assert dict(again.calls) == {"load": 1, "add": 1}
         assert [failure.reason for failure in again.result.failures] == ["7 is over 5"]
+        assert (again.counts("ran"), again.counts("rebuilt"), again.counts("reused")) == ({"add": 1}, {"photos": 1}, {})
 
 
 def test_only_loads_again_what_could_not_be_loaded_though_it_is_all_that_there_is(tmp_path: Path) -> None:
