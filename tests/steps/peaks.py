@@ -103,6 +103,9 @@ def reads(folder: Path, width: int, height: int) -> Iterator[tuple[str, int, flo
     for name, kind, options in (
         ("upright jpeg", "JPEG", {"quality": 90}),
         ("turned jpeg", "JPEG", {"quality": 90, "exif": exif}),
+        ("progressive jpeg", "JPEG", {"quality": 90, "progressive": True}),
+        ("progressive jpeg 4:4:4", "JPEG", {"quality": 90, "progressive": True, "subsampling": 0}),
+        ("turned progressive jpeg 4:4:4", "JPEG", {"progressive": True, "subsampling": 0, "exif": exif}),
         ("png", "PNG", {"compress_level": 1}),
         ("tiff", "TIFF", {}),
         ("bmp", "BMP", {}),

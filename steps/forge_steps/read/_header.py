@@ -30,6 +30,7 @@ class Header:
         animated: more than one frame or page.
         gamma: of a PNG's gAMA chunk; never applied.
         cicp: primaries, transfer, matrix, full range of a PNG's cICP chunk or an AVIF's nclx box.
+        progressive: of a JPEG: its pixels come in several scans.
         jpeg_quality: on the IJG scale, 1 to 100.
         unsupported: why its pixels cannot be read as they are, or nothing.
         damage: what is wrong in the header beside the pixels (a damaged profile), or nothing.
@@ -48,6 +49,7 @@ class Header:
     animated: bool = False
     gamma: float | None = None
     cicp: tuple[int, int, int, int] | None = None
+    progressive: bool | None = None
     jpeg_quality: int | None = None
     unsupported: str = ""
     damage: str = ""
@@ -71,6 +73,7 @@ def header_facts(header: Header) -> dict[str, Any]:
         "source.animated": header.animated,
         "source.gamma": header.gamma,
         "source.cicp": list(header.cicp) if header.cicp else None,
+        "source.progressive": header.progressive,
         "source.jpeg_quality": header.jpeg_quality,
     }
 

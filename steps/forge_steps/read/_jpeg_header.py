@@ -16,6 +16,7 @@ from forge_steps.read._tiff_header import exif_orientation
 _START_OF_SCAN, _END, _TABLES, _EXIF, _ICC, _ADOBE = 0xDA, 0xD9, 0xDB, 0xE1, 0xE2, 0xEE
 # All SOFn but the Huffman tables, the reserved JPG and the arithmetic conditioning that share their range.
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 # In coded data 0xFF is followed by 0x00, and restart markers stand alone.
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD9)})
@@ -36,6 +37,7 @@ def read(stream: BinaryIO) -> Header:
     stream.seek(2)
     frame: tuple[int, int, int, int] | None = None
     orientation = 1
+    progressive = False
     profile: dict[int, bytes] = {}
     tables: dict[int, list[int]] = {}
     table_of_luma = 0
@@ -47,6 +49,7 @@ def read(stream: BinaryIO) -> Header:
             body = _exactly(stream, length)
             frame = struct.unpack_from(">BHHB", body)
             table_of_luma = body[8]
+            progressive = marker in _PROGRESSIVE
         elif marker == _TABLES:
             tables |= _quantisation_tables(_exactly(stream, length))
         elif marker == _EXIF and (body := _exactly(stream, length)).startswith(b"Exif\0\0"):
@@ -58,6 +61,8 @@ def read(stream: BinaryIO) -> Header:
     if frame is None:
         raise ValueError("no frame before its first scan")
     bits, height, width, components = frame
+    # One scan of a sequential file may hold fewer components than the frame: then libjpeg keeps coefficients as well.
+    components_in_scan = stream.read(3)[2:]
     luma = tables.get(table_of_luma)
     chroma = next((table for key, table in tables.items() if key != table_of_luma), None)
     legible = bits == 8 and components in (1, 3, 4)
@@ -69,6 +74,7 @@ def read(stream: BinaryIO) -> Header:
         bits=bits,
         orientation=orientation,
         icc=b"".join(profile[part] for part in sorted(profile)),
+        progressive=progressive or b"" < components_in_scan < bytes([components]),
         jpeg_quality=ijg_quality(luma, chroma) if luma else None,
         unsupported="" if legible else f"a JPEG of {components} channels with {bits} bits",
     )

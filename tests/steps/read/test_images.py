@@ -685,6 +685,7 @@ def test_facts_of_a_png(tmp_path: Path) -> None:
         "source.animated": False,
         "source.gamma": None,
         "source.cicp": None,
+        "source.progressive": None,
         "source.jpeg_quality": None,
     }
 
@@ -694,6 +695,31 @@ def test_facts_of_a_png(tmp_path: Path) -> None:
 def test_jpeg_quality_is_the_one_that_it_was_saved_at(tmp_path: Path, quality: int, mode: str) -> None:
     data = encoded(PilImage.fromarray(smooth()).convert(mode), "JPEG", quality=quality)
     assert facts(tmp_path, data, "a.jpg")["source.jpeg_quality"] == quality
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("progressive", [True, False])
+def test_a_progressive_jpeg_says_so(tmp_path: Path, mode: str, progressive: bool) -> None:
+    data = encoded(PilImage.fromarray(smooth()).convert(mode), "JPEG", progressive=progressive)
+    assert facts(tmp_path, data, "a.jpg")["source.progressive"] is progressive
+
+
+def test_a_sequential_jpeg_whose_first_scan_lacks_components_counts_as_progressive(tmp_path: Path) -> None:
+    data = encoded(smooth(), "JPEG")
+    scan = data.index(b"\xff\xda\0\x0c\x03")
+    apart = data[:scan] + b"\xff\xda\0\x08\x01\x01\0\0\x3f\0" + data[scan + 14 :]
+    assert facts(tmp_path, apart, "a.jpg")["source.progressive"] is True
+    assert facts(tmp_path, data[: scan + 2], "a.jpg")["source.progressive"] is False  # nothing follows
+
+
+def test_a_progressive_jpeg_is_expected_to_take_its_coefficients_too() -> None:
+    from forge_steps.read.images import ReadImages
+
+    source = ReadImages(ReadImages.Params(path="."))
+    told = {"source.format": "jpeg", "source.channels": 3, "source.width": 4000, "source.height": 3000}
+    upright = {**told, "source.orientation": 1, "source.icc": None}
+    found = [source.load_expansion({**upright, "source.progressive": given}) for given in (False, True)]
+    assert found == [1.1, 3.15]
 
 
 def test_jpeg_quality_of_other_tables_is_the_nearest(tmp_path: Path) -> None:
