@@ -19,6 +19,44 @@ _OUT_OF_MEMORY = frozenset((("torch", "OutOfMemoryError"), ("torch.cuda", "OutOf
 _WORDS = ("CUDA out of memory", "CUDA error: out of memory")
 
 
+# After so many full batches that fitted, twice as many values are tried; after twice as many batches each time that
+# this fails, up to the second figure. So of values that are all alike at most one batch in 32 is tried in vain, soon
+# one in 1,024, and after a large value among small ones three halvings are made good within 96 batches.
+_GROW_AFTER, _GROW_AFTER_MAX = 32, 1024
+
+
+class Fitting(NamedTuple):
+    """How many values at once fit a step's device, as far as was seen.
+
+    Attributes:
+        size: of the batches that are tried.
+        good: so many full ones of that size fitted in a row.
+        grow_after: so many make it worth while to try twice the size.
+        trial: no full batch of that size has fitted since it was doubled.
+    """
+
+    size: int
+    good: int = 0
+    grow_after: int = _GROW_AFTER
+    trial: bool = False
+
+    def fitted(self, count: int, most: int) -> Fitting:
+        """Learn from a batch of `count` values that fitted; no more than `most` are ever tried."""
+        if count < self.size:
+            return self
+        # A size that holds is no trial any more: the next one is met without prejudice.
+        grow_after = _GROW_AFTER if self.trial else self.grow_after
+        good = self.good + 1
+        if good >= grow_after and self.size < most:
+            return Fitting(min(2 * self.size, most), 0, grow_after, trial=True)
+        return Fitting(self.size, good, grow_after)
+
+    def halved(self, count: int) -> Fitting:
+        """Learn from a batch of `count` values, two at least, that did not fit."""
+        grow_after = min(2 * self.grow_after, _GROW_AFTER_MAX) if self.trial else self.grow_after
+        return Fitting(count // 2, 0, grow_after)
+
+
 class Halved(NamedTuple):
     """A batch did not fit; `size_now` values are tried at once from here on."""
 
@@ -35,14 +73,14 @@ class Batching:
     Attributes:
         step: whose operator runs.
         cpu_fallback: the recipe allows that the processor does what the device has no memory for.
-        sizes: by step: the batch that fitted last, kept for as long as the worker lives.
+        sizes: by step: what fitted last, kept for as long as the worker lives.
         halved: every batch that did not fit.
         fell_back: the processor did some of it.
     """
 
     step: str = ""
     cpu_fallback: bool = False
-    sizes: MutableMapping[str, int] = field(default_factory=dict)
+    sizes: MutableMapping[str, Fitting] = field(default_factory=dict)
     halved: list[Halved] = field(default_factory=list)
     fell_back: bool = False
 
@@ -74,7 +112,10 @@ def in_batches(
     """Run a model over values, so many at once as its device has memory for.
 
     A batch that does not fit is halved and its values are tried again at once; what fitted is remembered for the
-    step. Halving is told of in the run's journal.
+    step. Halving is told of in the run's journal. After 32 full batches that fitted the size is doubled again, up to
+    `size`: one large image among small ones would else leave all that follow it at small batches. It goes by what
+    fitted and not by pixels, since only the model knows what its values cost. Which value is done by what, and so
+    every result, depends on none of this: a value goes to the processor only where it does not fit alone.
 
     Args:
         values: what the model takes, in order.
@@ -91,9 +132,10 @@ def in_batches(
     """
     told = _BATCHING.get() or Batching()
     results: list[_Result] = []
-    now = max(1, min(size, told.sizes.get(told.step, size)))
+    fitting = told.sizes.get(told.step, Fitting(size))
+    fitting = fitting._replace(size=max(1, min(size, fitting.size)))
     while len(results) < len(values):
-        batch = values[len(results) : len(results) + now]
+        batch = values[len(results) : len(results) + fitting.size]
         try:
             done = list(run(batch))
         except Exception as error:
@@ -102,14 +144,13 @@ def in_batches(
             why = str(error).splitlines()[0] if str(error) else type(error).__name__
         else:
             results += _complete(done, batch, told.step)
-            told.sizes[told.step] = now
+            told.sizes[told.step] = fitting = fitting.fitted(len(batch), size)
             continue
         # Outside of the handler: as long as the error lives, its traceback keeps the batch's tensors.
         _give_back()
         if len(batch) > 1:
-            halved = Halved(told.step, len(batch), len(batch) // 2, why)
-            told.halved.append(halved)
-            now = halved.size_now
+            fitting = fitting.halved(len(batch))
+            told.halved.append(Halved(told.step, len(batch), fitting.size, why))
         elif on_cpu is not None and told.cpu_fallback:
             results += _complete(list(on_cpu(batch)), batch, told.step)
             told.fell_back = True

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from forge_pipeline.batches import Fitting
 from forge_pipeline.cache.store import Payload, PayloadMissing, Store
 from forge_pipeline.compiled import ClassRef, Doing
 from forge_pipeline.digest import canonical_json, digest_bytes, digest_file
@@ -42,7 +43,7 @@ class Bench:
         self.store = store
         self.memory = memory
         self.codecs = Codecs() if codecs is None else codecs
-        self.batch_sizes: dict[str, int] = {}
+        self.batch_sizes: dict[str, Fitting] = {}
         """By step: how many values at once its model's device had memory for."""
         self.read_ahead = ReadAhead()
         self._imported = imported or {}

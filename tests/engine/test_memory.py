@@ -508,6 +508,54 @@ def test_a_batch_that_does_not_fit_is_halved_and_its_values_are_tried_again() ->
     assert sizes[-2:] == [2, 1]
 
 
+class Device:
+    """A device of so many bytes, and the sizes of the batches that it was given; a value is what it takes."""
+
+    def __init__(self, size_bytes: int) -> None:
+        self.size_bytes = size_bytes
+        self.sizes: list[int] = []
+        self.refused = 0
+
+    def run(self, batch: Sequence[int]) -> list[int]:
+        if sum(batch) > self.size_bytes:
+            self.refused += 1
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        self.sizes.append(len(batch))
+        return [value * 10 for value in batch]
+
+
+def test_batches_grow_again_after_one_large_image_among_small_ones() -> None:
+    device, told = Device(160), Batching("enlarge")
+    images = [[10] * 16, [80] * 16, *([10] * 16 for _ in range(40))]
+    with batching(told):
+        found = [in_batches(image, device.run, 16) for image in images]
+    assert found == [[value * 10 for value in image] for image in images]
+    # 8 batches of two belong to the large image.
+    assert device.sizes == [16, *[2] * 32, *[4] * 32, *[8] * 32, *[16] * 13]
+    assert [(one.size_before, one.size_now) for one in told.halved] == [(16, 8), (8, 4), (4, 2)]
+
+
+def test_what_never_fits_is_tried_ever_more_rarely() -> None:
+    device, told = Device(25), Batching("enlarge")
+    with batching(told):
+        in_batches([10] * 20_000, device.run, 16)
+    assert set(device.sizes) == {2}
+    # After 32 batches, then 64, ... 1,024, and every 1,024 from there.
+    assert device.refused == 3 + 5 + 8
+    assert len(device.sizes) == 10_000
+
+
+def test_a_last_batch_that_is_not_full_says_nothing_of_its_size() -> None:
+    device, told = Device(25), Batching("enlarge")
+    with batching(told):
+        in_batches([10] * 64, device.run, 16)
+        assert told.sizes["enlarge"].size == 4  # 32 batches of two have fitted
+        for _ in range(100):
+            in_batches([10], device.run, 16)
+    assert told.sizes["enlarge"].trial
+    assert device.refused == 3
+
+
 def test_a_value_that_does_not_fit_alone_is_too_large_or_goes_to_the_processor() -> None:
     on_cpu = fits(9)
     with batching(Batching("enlarge")), pytest.raises(TooLarge) as caught:
