@@ -66,9 +66,8 @@ class Repairs:
         """Make the missing bytes of a sample again; then go on.
 
         Raises:
-            EnvironmentFault: this machine cannot make them again.
-            EnvironmentFault: somebody deletes them as often as they are made.
-        NondeterministicOperator: they were made again, and others came out.
+            EnvironmentFault: this machine cannot make them again, or somebody deletes them as often as they are made.
+            NondeterministicOperator: they were made again, and others came out.
         """
         maker, target = self._made_by(sample)
         self._ask(maker, frozenset([target]), {sample.digest}, [then] if then is not None else [])
