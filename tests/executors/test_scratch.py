@@ -10,13 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from forge_pipeline.bench import Bench
 from forge_pipeline.cache.folder import FolderStore
 from forge_pipeline.executors.elsewhere import describe_run
+from forge_pipeline.executors.ray import RayExecutor
 from forge_pipeline.executors.scratch import in_use, new_scratch, sweep_scratches
 from forge_pipeline.executors.supervisor import Supervisor
+from forge_pipeline.reuse import Nothing
 
 HOLD = """
 import sys
+from forge_pipeline.executors.ray import RayExecutor
 from forge_pipeline.executors.scratch import in_use, new_scratch
 folder = new_scratch()
 with in_use(folder):
@@ -63,6 +67,23 @@ def test_a_later_worker_sweeps_what_a_killed_one_left(worker: Worker, tmp_path: 
     worker.kill()
     setting = describe_run([], FolderStore(tmp_path / "store"), None)
     Supervisor(setting, "gpu7").close()
+    assert not worker.folder.exists()
+
+
+class Cluster:
+    """A cluster that has ended its workers by the time it is left."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+
+    def leave(self) -> None:
+        self._worker.kill()
+
+
+def test_the_end_of_a_run_sweeps_what_its_own_workers_left(worker: Worker, tmp_path: Path) -> None:
+    executor = RayExecutor(Bench(FolderStore(tmp_path / "store"), Nothing()), None, [], "local", 1)
+    executor._cluster = Cluster(worker)  # type: ignore[assignment]
+    executor.close()
     assert not worker.folder.exists()
 
 
