@@ -1,4 +1,4 @@
-"""Folders as a reader of the documentation has them, and one place for compiled kernels."""
+"""Folders and an environment as a reader of the documentation has them."""
 
 from __future__ import annotations
 
@@ -8,17 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from forge_pipeline.fingerprint import packages_digest
 from tests.docs.pages import ROOT, environment
 
 PHOTOGRAPHS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
 
 
 @pytest.fixture(scope="session")
-def env(request: pytest.FixtureRequest) -> dict[str, str]:
-    """Return a reader's environment; kernels are compiled once for all pages and sessions."""
-    assert request.config.cache is not None
-    return environment(request.config.cache.mkdir(f"forge-numba-{packages_digest()[:16]}"))
+def env() -> dict[str, str]:
+    """Return a reader's environment."""
+    return environment()
 
 
 @pytest.fixture

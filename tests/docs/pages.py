@@ -104,11 +104,14 @@ def commands(block: Block) -> Iterator[Command]:
         yield command
 
 
-def environment(numba_cache: Path) -> dict[str, str]:
-    """Return what a reader's shell has: the commands of this environment first, no colours, no cache of elsewhere."""
+def environment() -> dict[str, str]:
+    """Return what a reader's shell has: the commands of this environment first, no colours, no cache of elsewhere.
+
+    Kernels lie where all tests have them: none is compiled for pages alone.
+    """
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("FORGE_", "PYTEST_"))}
     path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
-    return {**kept, "PATH": path, "NUMBA_CACHE_DIR": str(numba_cache), "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+    return {**kept, "PATH": path, "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 
 
 def play(page: Path, folder: Path, env: dict[str, str]) -> list[str]:

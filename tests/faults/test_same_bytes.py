@@ -43,11 +43,11 @@ def with_everything(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
 
 @pytest.mark.parametrize("plain", [PLAIN_LIBRARIES, {**PLAIN_LIBRARIES, **PLAIN_KERNELS}], ids=["libraries", "all"])
 def test_features_of_the_processor_change_no_byte(
-    tmp_path: Path, with_everything: Undisturbed, plain: dict[str, str]
+    tmp_path: Path, with_everything: Undisturbed, plain_kernels: Path, plain: dict[str, str]
 ) -> None:
     told = tmp_path / "features"
     # Kernels that were compiled for the whole processor are not to be found.
-    env = {**plain, "NUMBA_CACHE_DIR": str(tmp_path / "numba")} if "NUMBA_CPU_NAME" in plain else plain
+    env = {**plain, "NUMBA_CACHE_DIR": str(plain_kernels)} if "NUMBA_CPU_NAME" in plain else plain
     _assert_same_bytes(_everything(tmp_path / "world"), with_everything, {"features": str(told)}, env)
     features = json.loads(told.read_text())
     assert features["numpy"] == []

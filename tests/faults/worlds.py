@@ -28,6 +28,7 @@ from forge_pipeline.run import sources as run_sources
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]  # (H, W) gray or (H, W, 3) RGB
 DRIVER = Path(__file__).with_name("driver.py")
 PHOTOS = 5
+_LIMIT_S = 240  # on a busy machine: to compile every kernel takes a minute of a free one
 RECIPE = """\
 forge: 1
 name: faulty
@@ -160,9 +161,13 @@ class World:
     def cli(
         self, *words: str, orders: Mapping[str, Any] | None = None, env: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run `forge-run` in a process of its own and wait."""
-        process = self.start(*words, orders=orders, env=env)
-        out, err = process.communicate(timeout=120)
+        """Run `forge-run` in a process of its own and wait; one that takes too long is ended."""
+        with self.start(*words, orders=orders, env=env) as process:
+            try:
+                out, err = process.communicate(timeout=_LIMIT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     def outcome(self) -> Outcome:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import cv2
 import imagecodecs
@@ -196,8 +197,9 @@ _GOLDEN_SCRIPT = (
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cpu", ["host", "generic"])
-def test_the_bytes_are_golden_whatever_the_processor_can_do(cpu: str) -> None:
-    variables = os.environ | ({} if cpu == "host" else {"NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": ""})
+def test_the_bytes_are_golden_whatever_the_processor_can_do(cpu: str, plain_kernels: Path) -> None:
+    plain = {"NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": str(plain_kernels)}
+    variables = os.environ | ({} if cpu == "host" else plain)
     done = subprocess.run(
         [sys.executable, "-c", _GOLDEN_SCRIPT], env=variables, capture_output=True, text=True, check=True
     )
