@@ -25,7 +25,6 @@ FINDS_OUT_SOON = {
 # Ray leaves sockets and files to the garbage collector, and calls what its own libraries call old.
 RAY_MARKS: Sequence[pytest.MarkDecorator] = (
     pytest.mark.slow,  # a node takes seconds to start
-    pytest.mark.alone,
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
     pytest.mark.filterwarnings("ignore::FutureWarning:ray"),
