@@ -9,6 +9,7 @@ import pytest
 
 from forge_pipeline.events import RunResult
 from tests.faults.conftest import MakeWorld, Undisturbed
+from tests.faults.forked import run_forked
 from tests.faults.worlds import PAIRS, World, draw_photo, save_photo
 
 RACES = 12
@@ -104,7 +105,7 @@ def _choose(moments: list[str], count: int, seed: int = 20261120) -> list[int]:
 def _kill(world: World, moment: int, threads: bool = False) -> bool:
     """Run and kill; tell whether it was killed, or had ended before: what follows must hold for either."""
     how = ("--executor", "threads", "--workers", "2") if threads else ("--executor", "inline")
-    killed = world.cli(*how, orders={"kill": moment, "rows": ROWS})
+    killed = run_forked(world.root, world.recipe.name, how, {"kill": moment, "rows": ROWS})
     assert killed.returncode in (-signal.SIGKILL, 0), killed.stderr
     return killed.returncode != 0
 
