@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
 
+from forge_pipeline.cli.main import forge
 from tests.docs.pages import Block, blocks, page_paths
 
 _SAYS_FORGE = re.compile(r'^\s*"?forge"?\s*[:=]\s*1\b', re.MULTILINE)
@@ -23,7 +24,9 @@ PAGES = [page for page in page_paths() if any(_is_recipe(block) for block in blo
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_every_recipe_of_a_page_is_in_order(page: Path, tmp_path: Path, env: dict[str, str]) -> None:
+def test_every_recipe_of_a_page_is_in_order(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     for block in blocks(page):
         if block.file:
             (tmp_path / block.file).parent.mkdir(parents=True, exist_ok=True)
@@ -36,11 +39,13 @@ def test_every_recipe_of_a_page_is_in_order(page: Path, tmp_path: Path, env: dic
     for block in blocks(page):
         if block.line in recipes:
             (tmp_path / recipes[block.line]).write_text(block.text)
+    for name in [name for name in os.environ if name.startswith("FORGE_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
     wrong = {}
     for line, name in recipes.items():
-        done = subprocess.run(
-            ["forge", "check", name], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            wrong[f"{page.name}:{line}"] = done.stdout + done.stderr
+        code = forge(["check", name])
+        told = capsys.readouterr()
+        if code:
+            wrong[f"{page.name}:{line}"] = told.out + told.err
     assert wrong == {}
