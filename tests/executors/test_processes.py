@@ -391,7 +391,7 @@ def test_no_worker_outlives_its_run(world: World) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_all_processes_of_a_job_finishes_what_is_in_flight(world: World, number: signal.Signals) -> None:
-    breaking(world, number=7, times=0, slow_s=1.0)  # the seventh leaves a mark, and the eighth begins
+    breaking(world, number=2, times=0, slow_s=1.0)  # the second leaves a mark, and the third begins
     code = "import sys; from forge_pipeline.cli.main import forge_run; sys.exit(forge_run(sys.argv[1:]))"
     words = ["toy.yaml", "--cache", "cache", "--executor", "processes", "--workers", "1"]
     run = subprocess.Popen(
@@ -401,7 +401,7 @@ def test_a_signal_to_all_processes_of_a_job_finishes_what_is_in_flight(world: Wo
     while not list((world.root / "marks").iterdir()):
         assert time.monotonic() < deadline and run.poll() is None
         time.sleep(0.02)
-    time.sleep(0.3)  # until the eighth is in its worker
+    time.sleep(0.3)  # until the third is in its worker
     os.killpg(run.pid, number)
     _, err = run.communicate(timeout=60)
     assert run.returncode == 130, err
