@@ -11,30 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from forge_pipeline.cli.main import forge_run
-from forge_pipeline.kernel_cache import place_kernel_cache
 from tests.faults.driver import order
 
 _FORKS = multiprocessing.get_context("forkserver")
-# What a run of tests/faults/worlds.py imports, so that it takes tenths of a second where a new process takes 2 s.
-_FORKS.set_forkserver_preload(
-    [
-        "forge_pipeline.cli.main",
-        "forge_pipeline.api",
-        "forge_pipeline.run.scheduler",
-        "networkx",
-        "numba",
-        "cv2",
-        "PIL.Image",
-        "forge_steps.kernels",
-        "forge_steps.read.images",
-        "forge_steps.tile.best",
-        "forge_steps.filter.iqa",
-        "forge_steps.dedup.perceptual",
-        "forge_steps.augment.deterministic",
-        "forge_steps.resize.dpid",
-        "forge_steps.export.pairs",
-    ]
-)
+_FORKS.set_forkserver_preload(["tests.faults.prepared"])
 _LIMIT_S = 120
 
 
@@ -45,7 +25,6 @@ def run_forked(
 
     Meant for runs that are killed: one that ends has no part in what Python does when a process of its own ends.
     """
-    place_kernel_cache()  # numba looks for it when kernels are defined, and the prepared process does that
     told = folder.with_name(f"{folder.name}.err")
     process = _FORKS.Process(target=_run, args=(str(folder), recipe, list(words), dict(orders), str(told)))
     process.start()
