@@ -1,19 +1,15 @@
-"""What all tests share: how they are parted among workers, one place for kernels, one look at installed packages."""
+"""What all tests share: how slow ones are parted among workers, and one place for compiled kernels."""
 
 from __future__ import annotations
 
 import os
 import re
-import sys
-from collections.abc import Iterator
-from functools import cache
-from importlib.metadata import EntryPoints, entry_points
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from forge_pipeline import fingerprint, registry
+from forge_pipeline.fingerprint import packages_digest
 
 # What these make for all their tests takes seconds: they stay together. All others are shared out one by one, since
 # whoever got a long module as the last one would leave the others idle for a minute.
@@ -47,21 +43,7 @@ def plain_kernels(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
 def _kernels(config: pytest.Config, processor: str) -> Path | None:
     """Name a folder for this state of source; none where pytest is told to keep nothing."""
     kept = getattr(config, "cache", None)
-    return kept.mkdir(f"forge-kernels-{fingerprint.packages_digest()[:16]}-{processor}") if kept else None
-
-
-@pytest.fixture(scope="session", autouse=True)
-def installed_once() -> Iterator[None]:
-    """Look through the installed packages once for each sys.path: it is a third of what a run of toys takes."""
-
-    @cache
-    def found(path: tuple[str, ...], group: str) -> EntryPoints:
-        return entry_points(group=group)
-
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (fingerprint, registry):
-            patch.setattr(module, "entry_points", lambda group: found(tuple(sys.path), group))
-        yield
+    return kept.mkdir(f"forge-kernels-{packages_digest()[:16]}-{processor}") if kept else None
 
 
 @pytest.hookimpl(optionalhook=True)
