@@ -224,7 +224,7 @@ def _locked(path: Path, disk: Disk, waiting: Callable[[], None] | None) -> int:
                 assert waiting is not None
                 waiting()
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if _same_file(descriptor, path):
+            if is_at(descriptor, path):
                 return descriptor
         except BaseException:
             os.close(descriptor)
@@ -232,7 +232,8 @@ def _locked(path: Path, disk: Disk, waiting: Callable[[], None] | None) -> int:
         os.close(descriptor)
 
 
-def _same_file(descriptor: int, path: Path) -> bool:
+def is_at(descriptor: int, path: Path) -> bool:
+    """Tell whether what was opened still lies there: it may have been removed, and made anew, before it was locked."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:

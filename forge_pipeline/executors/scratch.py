@@ -11,6 +11,8 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from forge_pipeline.disk import is_at
+
 if sys.platform != "win32":
     import fcntl
 
@@ -67,7 +69,7 @@ else:
                 lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
                 with contextlib.suppress(OSError):  # no locks there: then nobody gets one, to sweep it
                     fcntl.flock(lock, fcntl.LOCK_EX)
-                if _is_at(lock, folder):
+                if is_at(lock, folder):
                     return lock
                 os.close(lock)
 
@@ -75,14 +77,7 @@ else:
         lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_at(lock, folder):
+            if is_at(lock, folder):
                 shutil.rmtree(folder, ignore_errors=True)
         finally:
             os.close(lock)
-
-
-def _is_at(descriptor: int, folder: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), folder.stat())
-    except FileNotFoundError:
-        return False
