@@ -100,8 +100,8 @@ class Supervisor:
             with self._unpacked() if self._outlook.sent or far else contextlib.nullcontext():
                 tasks = tuple(_with_file(task, sent.files or {}, far, self._scratch) for task in chunk.tasks)
                 payloads = sent.payloads or {}
-                order = Parcel(chunk.number, tasks, payloads=payloads) if blind else replace(chunk, tasks=tasks)
-                return self._told_from_here(self._process.run(order))
+                parcel = Parcel(chunk.number, tasks, payloads=payloads) if blind else replace(chunk, tasks=tasks)
+                return self._told_from_here(self._process.run(parcel))
         except EnvironmentFault as error:
             return _broken(chunk, self._named(error))
         except OSError as error:
