@@ -163,6 +163,8 @@ class Journal:
         lines = []
         for _ in range(len(self._pending)):
             at, event = self._pending.popleft()
+            if self._ended:  # by it a reader tells that a run has ended: a look at the machine may come too late
+                continue
             self._ended |= isinstance(event, RunEnded)
             lines.append(event_line(at, event))
         self._write(lines)

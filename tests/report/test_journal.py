@@ -142,6 +142,14 @@ def test_the_end_says_what_other_lines_have_not(tmp_path: Path) -> None:
     assert last["steps"]["tiles"]["out"] == 1200
 
 
+def test_nothing_stands_behind_the_end(tmp_path: Path) -> None:
+    # A look at the machine that began before the run ended, and came back after it.
+    assert [line["event"] for line in write(tmp_path, RunEnded(RESULT), Note("too late"))] == [
+        "run_started",
+        "run_ended",
+    ]
+
+
 def test_every_kind_of_event_has_a_name_and_can_be_spelled() -> None:
     assert EVENT_NAMES[TaskFinished] == "task_finished"
     for event in (*EVENTS, SAMPLE):
